@@ -1,0 +1,5 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The core of qsc.canary: judge, guard and tell, on a common hall. Never imports Ansible."""

@@ -1,0 +1,271 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Files that survive a crash: atomic replacement, bounded reading, the ledger, the lock, the clock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import time
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import QscError, RecordUnreadable, Refused
+
+STATE_LIMIT = 1 << 20
+"""Bytes: no state file of ours is larger; a larger one is not ours."""
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``data``: temporary file, fsync, rename, fsync of the folder.
+
+    A reader sees the old content or the new, never a part. Raises OSError and leaves the old file on failure.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except BaseException:
+        remove(Path(name))
+        raise
+    fsync_folder(path.parent)
+
+
+def write_json(path: Path, value: t.Any, *, mode: int = 0o644) -> None:
+    """Write ``value`` as JSON, atomically. NaN is refused: it is not JSON."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+    write_atomic(path, text.encode() + b"\n", mode=mode)
+
+
+def remove(path: Path) -> bool:
+    """Remove a file; True when it was there."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    fsync_folder(path.parent)
+    return True
+
+
+def read_bounded(path: Path, limit: int = STATE_LIMIT) -> bytes:
+    """Read a regular file of at most ``limit`` bytes, following no symbolic link at its last component.
+
+    Files beside another user's folder are read through here: a link, a fifo or a device is refused with OSError.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return data
+
+
+def read_json(path: Path, limit: int = STATE_LIMIT) -> t.Any:
+    """Parse a bounded JSON file. Raises FileNotFoundError, or RecordUnreadable for all that is not plain JSON."""
+    try:
+        return json.loads(read_bounded(path, limit), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordUnreadable(f"{path} cannot be read: {error}", remedy="Run: qsc rollback") from error
+
+
+def _refuse_constant(name: str) -> t.NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def digest_bytes(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str | None:
+    """SHA-256 of a bounded file, or None when it is not there."""
+    try:
+        return digest_bytes(read_bounded(path))
+    except FileNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The three clocks, injectable: wall (s since 1970), boot (s, counts through suspend), and the mark of this boot.
+
+    The kernel's boot id survives the restart of a container, so a random mark in /run, which no reboot keeps, joins it.
+    """
+
+    boot_mark: Path
+
+    def wall(self) -> float:
+        """Seconds since 1970, UTC: for people and for telemetry."""
+        return time.time()
+
+    def boot(self) -> float:
+        """Seconds of CLOCK_BOOTTIME: for durations."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def boot_id(self, *, create: bool = True) -> str:
+        """The identity of this boot. Without ``create`` a missing mark gives an id that equals no other."""
+        kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        try:
+            mark = read_bounded(self.boot_mark, 100).decode("ascii", "replace").strip()
+        except FileNotFoundError:
+            if not create:
+                return f"{kernel}/unmarked"
+            mark = os.urandom(8).hex()
+            write_atomic(self.boot_mark, mark.encode())
+        return f"{kernel}/{mark}"
+
+
+def timestamp(wall: float) -> str:
+    """RFC 3339 in UTC with Z, to the millisecond."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(wall))
+    return f"{whole}.{int(wall * 1000) % 1000:03d}Z"
+
+
+class Lock:
+    """One writer of the record at a time, across plays, watchdog and rollback (flock, freed by the kernel on death)."""
+
+    def __init__(self, path: Path, *, wait_s: float = 20.0) -> None:
+        self._path = path
+        self._wait_s = wait_s
+        self._handle: int | None = None
+
+    def __enter__(self) -> Lock:
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        end = time.monotonic() + self._wait_s
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES) or time.monotonic() >= end:
+                    os.close(handle)
+                    raise Refused(
+                        f"another process has held {self._path} for {self._wait_s:.0f} s: {error}",
+                        remedy="Wait for the other activation or rollback to end; see it with: qsc status",
+                    ) from error
+                time.sleep(0.05)  # flock offers no bounded wait
+            else:
+                self._handle = handle
+                return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+class Ledger:
+    """The append-only JSONL log. Each line has a sequence number and the SHA-256 of the line before it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, action: str, fields: t.Mapping[str, t.Any], *, wall: float) -> dict[str, t.Any]:
+        """Append one entry, durably, and return it. The caller holds the lock."""
+        last = self._last_line()
+        sequence = 1
+        if last:
+            try:
+                sequence = int(json.loads(last)["sequence"]) + 1
+            except (ValueError, KeyError, TypeError):
+                sequence = len(self._lines()) + 1
+        entry: dict[str, t.Any] = {"timestamp": timestamp(wall), "action": action}
+        entry.update(fields)
+        entry["sequence"] = sequence
+        entry["previous"] = digest_bytes(last) if last else ""
+        line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        new = not self.path.exists()
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(handle, "ab") as stream:
+            if last and not self._ends_with_newline():
+                stream.write(b"\n")  # a torn line of a crash: close it, or it would swallow this entry
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if new:
+            fsync_folder(self.path.parent)
+        return entry
+
+    def entries(self) -> list[dict[str, t.Any]]:
+        """All readable entries, oldest first. A torn line is left out."""
+        found = []
+        for line in self._lines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict):
+                found.append(entry)
+        return found
+
+    def tail(self, count: int) -> list[dict[str, t.Any]]:
+        """The newest ``count`` entries, oldest first."""
+        return self.entries()[-count:]
+
+    def find(self, action: str, canary_id: str) -> dict[str, t.Any] | None:
+        """The newest entry of that action for that canary, if any."""
+        for entry in reversed(self.entries()):
+            if entry.get("action") == action and entry.get("canary_id") == canary_id:
+                return entry
+        return None
+
+    def _lines(self) -> list[bytes]:
+        try:
+            with open(self.path, "rb") as stream:
+                return [line for line in stream.read().split(b"\n") if line]
+        except FileNotFoundError:
+            return []
+
+    def _last_line(self) -> bytes:
+        """The last line, read from the end so that the cost does not grow with the ledger."""
+        try:
+            with open(self.path, "rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                block = 65536
+                while True:
+                    start = max(0, size - block)
+                    stream.seek(start)
+                    lines = [line for line in stream.read().split(b"\n") if line]
+                    if start == 0 or len(lines) > 1:
+                        return lines[-1] if lines else b""
+                    block *= 4
+        except FileNotFoundError:
+            return b""
+
+    def _ends_with_newline(self) -> bool:
+        with open(self.path, "rb") as stream:
+            stream.seek(-1, os.SEEK_END)
+            return stream.read(1) == b"\n"
+
+
+def try_io(what: str, action: t.Callable[[], object]) -> str | None:
+    """Run a step that must not stop a rollback; return what went wrong, or None."""
+    try:
+        action()
+    except (OSError, QscError) as error:
+        return f"{what}: {error}"
+    return None

@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The monitor's verdict: written by the unprivileged monitor, parsed by the guard as hostile."""
+
+from __future__ import annotations
+
+import json
+import math
+import typing as t
+from dataclasses import asdict, dataclass
+
+from .errors import RecordUnreadable
+
+SCHEMA = 1
+VERDICTS = ("ok", "waiting", "violation", "inconclusive", "transient")
+STATUSES = ("GO", "WAIT", "NO-GO")
+LIMIT = 1 << 18
+"""Bytes: a larger verdict is not one."""
+_MOST_VIOLATIONS = 200
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """``text`` without control characters (a terminal, a unit file or a log would act on them), cut to ``limit``."""
+    clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[: limit + 1])
+    return clean if len(clean) <= limit else clean[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One violated rule: its code, whom it concerns, the unrounded figure, its limit, and a sentence."""
+
+    code: str
+    subject: str
+    measured: float | None
+    limit: float | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one check found, with the counters of the run. ``checked_boot`` is the heartbeat, in s of boot time."""
+
+    canary_id: str
+    checked_at: float
+    checked_boot: float
+    boot_id: str
+    checks_done: int
+    checks_judged: int
+    checks_missed: int
+    missed_in_a_row: int
+    max_missed_in_a_row: int
+    verdict: str
+    status: str
+    events: int
+    first_id: str
+    last_id: str
+    lag_s: float | None
+    complete: bool
+    violations: tuple[Violation, ...]
+    message: str
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON-ready data."""
+        data = asdict(self)
+        data["schema"] = SCHEMA
+        data["violations"] = [asdict(violation) for violation in self.violations]
+        return data
+
+    @classmethod
+    def from_hostile(cls, data: bytes) -> Verdict:
+        """Parse what a compromised monitor may have written: every type, range and length is checked.
+
+        Raises RecordUnreadable; never anything else.
+        """
+        try:
+            if len(data) > LIMIT:
+                raise ValueError(f"larger than {LIMIT} bytes")
+            raw = json.loads(data)
+            if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+                raise ValueError("not a verdict of schema 1")
+            violations = raw["violations"]
+            if not isinstance(violations, list) or len(violations) > _MOST_VIOLATIONS:
+                raise ValueError("violations: not a short list")
+            return cls(
+                canary_id=_text(raw, "canary_id"),
+                checked_at=_number(raw, "checked_at"),
+                checked_boot=_number(raw, "checked_boot"),
+                boot_id=_text(raw, "boot_id"),
+                checks_done=_count(raw, "checks_done"),
+                checks_judged=_count(raw, "checks_judged"),
+                checks_missed=_count(raw, "checks_missed"),
+                missed_in_a_row=_count(raw, "missed_in_a_row"),
+                max_missed_in_a_row=_count(raw, "max_missed_in_a_row"),
+                verdict=_choice(raw, "verdict", VERDICTS),
+                status=_choice(raw, "status", STATUSES),
+                events=_count(raw, "events"),
+                first_id=_text(raw, "first_id"),
+                last_id=_text(raw, "last_id"),
+                lag_s=_optional_number(raw, "lag_s"),
+                complete=raw.get("complete") is True,
+                violations=tuple(_violation(item) for item in violations),
+                message=_text(raw, "message"),
+            )
+        except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+            raise RecordUnreadable(f"the monitor's verdict cannot be used: {printable(str(error), 200)}") from error
+
+
+def _violation(raw: t.Any) -> Violation:
+    if not isinstance(raw, dict):
+        raise ValueError("violation: not an object")
+    return Violation(
+        code=_text(raw, "code"),
+        subject=_text(raw, "subject"),
+        measured=_optional_number(raw, "measured"),
+        limit=_optional_number(raw, "limit"),
+        message=_text(raw, "message"),
+    )
+
+
+def _text(raw: dict[str, t.Any], key: str) -> str:
+    value = raw[key]
+    if not isinstance(value, str):
+        raise ValueError(f"{key}: not text")
+    return printable(value)
+
+
+def _choice(raw: dict[str, t.Any], key: str, choices: t.Sequence[str]) -> str:
+    value = raw[key]
+    if value not in choices:
+        raise ValueError(f"{key}: not one of {', '.join(choices)}")
+    return str(value)
+
+
+def _number(raw: dict[str, t.Any], key: str) -> float:
+    value = raw[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{key}: not a finite number")
+    return float(value)
+
+
+def _optional_number(raw: dict[str, t.Any], key: str) -> float | None:
+    return None if raw.get(key) is None else _number(raw, key)
+
+
+def _count(raw: dict[str, t.Any], key: str) -> int:
+    value = raw[key]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise ValueError(f"{key}: not a count")
+    return value
