@@ -50,8 +50,9 @@ def make_certificates(folder: Path) -> dict[str, str]:
         subprocess.run(["openssl", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    for authority, key, name in (("ca", "ca_key", "qsc test authority"), ("other_ca", "other_key", "another authority")):
-        openssl("req", "-x509", *new_key, "-days", "2", "-subj", f"/CN={name}", "-keyout", paths[key], "-out", paths[authority])
+    for authority, key in (("ca", "ca_key"), ("other_ca", "other_key")):
+        names = ["-subj", f"/CN=qsc test {authority}", "-keyout", paths[key], "-out", paths[authority]]
+        openssl("req", "-x509", *new_key, "-days", "2", *names)
     request = str(folder / "request.csr")
     openssl("req", "-new", *new_key, "-subj", "/CN=localhost", "-keyout", paths["key"], "-out", request)
     openssl(

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PYTHON: the interpreter of the virtual environment (Debian's own unless told otherwise).
+# RUN_FLAGS: further options of tests/run.py, for example RUN_FLAGS="--only unit".
+PYTHON ?= /usr/bin/python3
+RUN_FLAGS ?=
+PACKAGES := tests/tools/packages.txt
+HOST_PACKAGES := $(wildcard tests/hosts/packages.txt)
+TIMED := tests/tools/timed
+RUN := $(TIMED) $@ .venv/bin/python tests/run.py
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test test-full lint sanity demo defects clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
+
+venv: .venv/.ready ## build .venv with everything the tests need
+
+.venv/.ready: requirements-dev.txt $(PACKAGES) tests/tools/make-venv
+	@$(TIMED) venv tests/tools/make-venv "$(PYTHON)"
+
+test: venv ## everything that must be green
+	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
+	@$(RUN) $(RUN_FLAGS)
+
+test-full: venv ## the same with the slow cases, more examples and every Python found
+	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
+	@$(RUN) --full $(RUN_FLAGS)
+
+lint: venv ## ruff, mypy, import-linter, yamllint, ansible-lint, shellcheck, antsibull
+	@$(RUN) --only lint $(RUN_FLAGS)
+
+sanity: venv ## ansible-test sanity on the installed ansible-core
+	@$(RUN) --only sanity $(RUN_FLAGS)
+
+demo: venv ## a canary from gate to rollback on a real host of its own
+	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
+	@$(TIMED) $@ tests/tools/first-of tests/demo tests/demo.py
+
+defects: venv ## put defects into the code; every one must turn a test red
+	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
+	@$(RUN) --only defects $(RUN_FLAGS)
+
+clean: ## leave nothing behind: test hosts and images, caches, .venv
+	@$(TIMED) $@ tests/tools/clean
