@@ -9,7 +9,7 @@ RUN_FLAGS ?=
 PACKAGES := tests/tools/packages.txt
 HOST_PACKAGES := $(wildcard tests/hosts/packages.txt)
 TIMED := tests/tools/timed
-RUN := $(TIMED) $@ .venv/bin/python tests/run.py
+RUN = $(TIMED) $@ .venv/bin/python tests/run.py
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test test-full lint sanity demo defects clean
@@ -19,7 +19,7 @@ help: ## this list
 
 venv: .venv/.ready ## build .venv with everything the tests need
 
-.venv/.ready: requirements-dev.txt $(PACKAGES) tests/tools/make-venv
+.venv/.ready: requirements-dev.txt
 	@$(TIMED) venv tests/tools/make-venv "$(PYTHON)"
 
 test: venv ## everything that must be green
@@ -31,9 +31,11 @@ test-full: venv ## the same with the slow cases, more examples and every Python 
 	@$(RUN) --full $(RUN_FLAGS)
 
 lint: venv ## ruff, mypy, import-linter, yamllint, ansible-lint, shellcheck, antsibull
+	@tests/tools/bootstrap $(PACKAGES)
 	@$(RUN) --only lint $(RUN_FLAGS)
 
 sanity: venv ## ansible-test sanity on the installed ansible-core
+	@tests/tools/bootstrap $(PACKAGES)
 	@$(RUN) --only sanity $(RUN_FLAGS)
 
 demo: venv ## a canary from gate to rollback on a real host of its own
