@@ -148,4 +148,4 @@ def _count(raw: dict[str, t.Any], key: str) -> int:
     value = raw[key]
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
         raise ValueError(f"{key}: not a count")
-    return value
+    return int(value)

@@ -1,0 +1,50 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Glue between Ansible and the guard: the host a module acts on."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .qsc import agent
+from .qsc import command as _command
+from .qsc.errors import QscError
+from .qsc.guard.host import Host
+from .qsc.settings import Paths, Settings
+
+
+def carried_digest() -> str:
+    """The digest of the agent this collection carries.
+
+    It is over the whole package, so a module that compares it has to carry all of it: through the command, which
+    imports everything.
+    """
+    if not _command.SUBCOMMANDS:
+        raise QscError("the package is not carried whole", remedy="Install the collection again.")
+    return agent.digest()
+
+
+SETTINGS_OPTION: dict[str, t.Any] = {"type": "dict"}
+
+
+def make_host(module: AnsibleModule) -> Host:
+    """The host under the module's settings, or the installed ones when none are given. Raises BadInput."""
+    paths = Paths()
+    given = module.params.get("settings")
+    settings = Settings.from_dict(given) if given is not None else Settings.load(paths.config)
+    return Host(settings=settings, paths=paths, actor=_actor(module))
+
+
+def _actor(module: AnsibleModule) -> str:
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    controller = module.params.get("actor")
+    return f"{user} (ansible: {controller})" if controller else f"{user} (ansible)"

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What the host runs: this very package. Its digest tells whether a host and a collection speak of the same code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pkgutil
+
+from .errors import QscError
+from .settings import Paths
+
+FILES = (
+    "__init__.py", "agent.py", "command.py", "errors.py", "files.py", "record.py", "settings.py", "verdict.py",
+    "guard/__init__.py", "guard/activation.py", "guard/host.py", "guard/install.py", "guard/rollback.py",
+    "guard/status.py", "guard/systemd.py", "guard/watchdog.py", "guard/weights.py",
+    "judge/__init__.py", "judge/cutover.py", "judge/decisions.py", "judge/gate.py", "judge/monitor.py",
+    "judge/rules.py", "judge/stream.py", "judge/summary.py",
+    "tell/__init__.py", "tell/report.py", "tell/status.py",
+)  # fmt: skip
+"""Every file of the package: a module carries them in an archive that cannot be listed."""
+
+LAUNCHER = """#!/usr/bin/python3 -I
+# Starts the command of qsc.canary from the folder this file really stands in, so that an upgrade, which moves a link,
+# never changes the code under a running check.
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+from qsc.command import main  # noqa: E402
+
+raise SystemExit(main())
+"""
+
+
+def sources() -> dict[str, bytes]:
+    """The package as {path: bytes}, wherever it was loaded from."""
+    package = __package__ or "qsc"
+    found = {"run.py": LAUNCHER.encode()}
+    for name in FILES:
+        data = pkgutil.get_data(package, name)
+        if data is None:
+            raise QscError(f"{package} does not carry {name}", remedy="Install the collection again.")
+        found[f"qsc/{name}"] = data
+    return found
+
+
+def digest() -> str:
+    """The identity of the code: 16 hexadecimal digits of the SHA-256 over all names and contents."""
+    total = hashlib.sha256()
+    for name, data in sorted(sources().items()):
+        total.update(f"{name}\0{len(data)}\0".encode())
+        total.update(data)
+    return total.hexdigest()[:16]
+
+
+def installed_digest(paths: Paths) -> str:
+    """The identity of the agent this host runs, "" when there is none."""
+    try:
+        return os.path.basename(os.readlink(paths.agent_root / "current"))
+    except OSError:
+        return ""

@@ -1,0 +1,289 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The ``qsc`` command: arguments in, one call of the core, an exit code out.
+
+Imports stand inside the functions: a check every 30 s must not load what it does not use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import typing as t
+from pathlib import Path
+
+from .errors import BadInput, QscError
+from .files import read_bounded
+from .settings import Paths, Settings
+
+if t.TYPE_CHECKING:
+    from .guard.host import Host
+    from .judge.connection import Connection
+
+OK, VIOLATION, ERROR, WAITING = 0, 1, 2, 4
+"""Exit codes of all subcommands but ``gate`` (0 pass, 2 fail or error, 3 collection complete)."""
+
+DESCRIPTION = """\
+One model of the ensemble runs as a canary; this command shows and ends such a run on this host.
+
+  qsc status            what runs, what is judged, until when, and the way back
+  qsc check             judge the canary now, changing nothing
+  qsc gate --model M    would model M pass the quality gate now?
+  qsc scoreboard        the monitor's last report
+  qsc rollback          restore the baseline now, and prove it (root)
+  qsc log               what happened on this host
+
+A canary is started from the controller: ansible-playbook playbooks/activate.yml -e model=M"""
+
+EXIT_CODES = """\
+exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive;
+of gate: 0 pass, 2 fail or error, 3 collection complete"""
+
+
+def main(arguments: t.Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(SUBCOMMANDS[options.subcommand](options))
+    except QscError as error:
+        say(f"qsc {options.subcommand}: {error}", error=True)
+    except PermissionError as error:
+        say(f"qsc {options.subcommand}: {error.filename}: permission denied. Run it as root.", error=True)
+    except OSError as error:
+        say(f"qsc {options.subcommand}: {error}", error=True)
+    return ERROR
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print; a log that cannot be written to never aborts a rollback."""
+    stream = sys.stderr if error else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except (OSError, ValueError):
+        return
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qsc", description=DESCRIPTION, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    status = add("status", "show what runs, what is judged, until when, and the way back")
+    status.add_argument("--json", action="store_true", help="all facts as JSON")
+    check = add("check", "judge the canary in flight now, changing nothing")
+    check.add_argument("--json", action="store_true", help="the verdict as JSON")
+    gate = add("gate", "judge the telemetry since a cutover, changing nothing")
+    gate.add_argument("--model", required=True, help="the model that would be the canary")
+    gate.add_argument(
+        "--cutover", default="", help="2026-01-10T05:43:15Z, epoch ms or stream ID; default: the engine's last start"
+    )
+    gate.add_argument("--mode", choices=("canary", "collection"), default="canary")
+    gate.add_argument("--json", action="store_true", help="the result as JSON")
+    add("scoreboard", "print the report of the monitor's last check")
+    rollback = add("rollback", "restore the baseline now and prove it; does nothing where it already runs")
+    rollback.add_argument("--id", default="", help="end this run only; refused when another one is in flight")
+    rollback.add_argument("--reason", default="", help="why, for the ledger")
+    log = add("log", "print the ledger")
+    log.add_argument("-n", type=int, default=20, metavar="N", help="the newest N entries (default 20; 0: all)")
+    log.add_argument("--json", action="store_true", help="one JSON object a line")
+    unit = add("unit", "for the systemd units alone")
+    unit.add_argument("name", choices=("monitor", "watchdog", "rollback", "resume"))
+    return parser
+
+
+def _host() -> Host:
+    from .guard.host import Host
+
+    paths = Paths()
+    return Host(settings=Settings.load(paths.config), paths=paths, actor=_actor())
+
+
+def _actor() -> str:
+    if "INVOCATION_ID" in os.environ and not sys.stdin.isatty() and os.getppid() == 1:
+        return "systemd"
+    user = os.environ.get("SUDO_USER")
+    try:
+        return user or getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _connection(settings: Settings, paths: Paths) -> Connection:
+    """How to reach Redis: the settings, with the password of systemd's credential or, for root, of its file."""
+    from .judge.connection import Connection
+
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / paths.password.name if folder else paths.password
+    try:
+        password = read_bounded(path, 1 << 16).decode()
+    except FileNotFoundError:
+        password = ""
+    return Connection.from_dict(settings.connection, password=password)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from .guard.status import gather
+    from .tell.status import status_lines
+
+    facts = gather(_host())
+    if options.json:
+        say(json.dumps(facts, indent=1, sort_keys=True))
+    else:
+        say("\n".join(status_lines(facts)))
+    violated = facts["verdict"] is not None and facts["verdict"]["verdict"] == "violation" and facts["in_flight"]
+    if facts["problems"]:
+        return ERROR
+    return VIOLATION if violated else OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .judge import monitor
+    from .tell.report import verdict_lines
+
+    paths = Paths()
+    settings = Settings.load(paths.config)
+    verdict = monitor.check_now(paths, _connection(settings, paths))
+    if verdict is None:
+        raise BadInput("no canary is in flight: there is nothing to check", remedy="Ask the gate: qsc gate --model M")
+    if options.json:
+        say(json.dumps(verdict.to_dict(), indent=1, sort_keys=True))
+    else:
+        say("\n".join(verdict_lines(verdict)))
+    return {"ok": OK, "violation": VIOLATION, "transient": ERROR}.get(verdict.verdict, WAITING)
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from .guard import systemd
+    from .judge.gate import evaluate
+    from .judge.options import GateOptions
+    from .judge.stream import StreamReader
+    from .tell.report import gate_lines
+
+    paths = Paths()
+    settings = Settings.load(paths.config)
+    cutover = options.cutover or str(systemd.show(settings.engine_unit).started_ms)
+    judging = settings.judging()
+    raw = {
+        **{name: judging[name] for name in ("aliases", "ignore_models", "limits", "stale_after")},
+        "cutover": cutover,
+        "mode": options.mode,
+        "models": [options.model],
+    }
+    if options.mode == "canary":
+        raw["min_events"] = settings.min_events
+    with StreamReader(_connection(settings, paths), settings.stream, settings.match) as reader:
+        result = evaluate(reader, GateOptions.from_dict(raw), now=_now())
+    if options.json:
+        say(json.dumps(result.to_dict(), indent=1, sort_keys=True))
+    else:
+        say("\n".join(gate_lines(result)))
+    return result.exit_code
+
+
+def _now() -> float:
+    import time
+
+    return time.time()
+
+
+def _scoreboard(_options: argparse.Namespace) -> int:
+    path = Paths().scoreboard
+    try:
+        say(read_bounded(path).decode(errors="replace").rstrip())
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist: the monitor has not checked yet", remedy="See: qsc status") from None
+    return OK
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from .guard.rollback import roll_back
+
+    if os.geteuid() != 0:
+        raise BadInput("a rollback needs root", remedy="Run: sudo qsc rollback")
+    outcome = roll_back(
+        _host(), trigger="manual", reason=options.reason or "ended by an operator", canary_id=options.id
+    )
+    say("\n".join(outcome.lines()))
+    return OK
+
+
+def _log(options: argparse.Namespace) -> int:
+    from .files import Ledger
+    from .tell.status import ledger_line
+
+    ledger = Ledger(Paths().ledger)
+    entries = ledger.tail(options.n) if options.n > 0 else ledger.entries()
+    for entry in entries:
+        say(json.dumps(entry) if options.json else ledger_line(entry))
+    return OK
+
+
+def _unit(options: argparse.Namespace) -> int:
+    return _UNITS[str(options.name)]()
+
+
+def _unit_monitor() -> int:
+    from .judge import monitor
+
+    paths = Paths()
+    settings = Settings.load(paths.config)
+    code, lines = monitor.run_unit(paths, lambda: _connection(settings, paths))
+    for line in lines:
+        say(line)
+    return code
+
+
+def _unit_watchdog() -> int:
+    from .guard import watchdog
+
+    code, lines = watchdog.run(_host())
+    for line in lines:
+        say(line)
+    return code
+
+
+def _unit_rollback() -> int:
+    from .guard.rollback import roll_back, trigger_of_unit
+
+    host = _host()
+    trigger, reason, violations = trigger_of_unit(host)
+    outcome = roll_back(host, trigger=trigger, reason=reason, violations=violations)
+    for line in outcome.lines():
+        say(line)
+    return OK
+
+
+def _unit_resume() -> int:
+    from .guard import watchdog
+
+    for line in watchdog.decide_at_boot(_host()):
+        say(line)
+    return OK
+
+
+_UNITS = {"monitor": _unit_monitor, "watchdog": _unit_watchdog, "rollback": _unit_rollback, "resume": _unit_resume}
+
+SUBCOMMANDS: t.Mapping[str, t.Callable[[argparse.Namespace], int]] = {
+    "status": _status,
+    "check": _check,
+    "gate": _gate,
+    "scoreboard": _scoreboard,
+    "rollback": _rollback,
+    "log": _log,
+    "unit": _unit,
+}

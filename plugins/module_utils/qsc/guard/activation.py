@@ -1,0 +1,440 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Arm before fire: refuse what can be refused, arm the way back, and only then let an operator restart the engine.
+
+``preflight`` changes nothing. ``arm`` writes the record (a lease with a deadline), the weights and the engine's
+environment file, and starts the monitor: from here a killed controller, a lost connection or a reboot ends at baseline
+by itself. ``activate`` proves the effect and takes the record to ``active``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pwd
+import time
+import typing as t
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import agent
+from ..errors import BadInput, LeaseLost, NotProven, QscError, Refused
+from ..files import digest_bytes, digest_file, read_bounded, remove, timestamp, write_atomic
+from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
+from . import rollback, systemd
+from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host
+from .weights import WeightsPlan, parse_baseline, plan_weights, weights_bytes
+
+GATE_VALID_S = 900.0
+"""A gate's answer is about the telemetry of its moment: after this it must be asked again."""
+_ACK_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an operator asks for. ``gate`` is the result of the quality gate, empty in a preflight before it."""
+
+    model: str
+    weight: float
+    baseline: t.Mapping[str, float] | None = None
+    baseline_path: str = ""
+    gate: t.Mapping[str, t.Any] | None = None
+    acknowledge: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an activation will do. ``action`` is ``activate``, or ``already_active`` when there is nothing to do."""
+
+    action: str
+    weights: WeightsPlan
+    baseline_bytes: bytes
+    record: Record | None
+    engine: systemd.UnitFacts
+
+
+def preflight(host: Host, request: Request) -> Plan:
+    """Everything that can be refused, refused; nothing changed. Raises BadInput or Refused."""
+    if not systemd.booted():
+        raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
+    baseline_bytes = _read_baseline(request)
+    known = tuple((request.gate or {}).get("models") or ()) if request.gate else (request.model,)
+    source = request.baseline_path or "baseline"
+    weights = plan_weights(parse_baseline(baseline_bytes, source), request.model, request.weight, known=known)
+    engine = _check_engine(host)
+    record = load(host.paths.record)
+    if record is not None and record.in_flight:
+        return _already_in_flight(host, record, weights, baseline_bytes, engine)
+    _check_leftovers(host)
+    _check_last_run(host, request)
+    if request.gate is not None:
+        _check_gate(host, request, engine)
+    return Plan("activate", weights, baseline_bytes, record, engine)
+
+
+def _read_baseline(request: Request) -> bytes:
+    if request.baseline is not None and request.baseline_path:
+        raise BadInput("both baseline and baseline_path are given", remedy="Give one of them.")
+    if request.baseline is not None:
+        return weights_bytes(_finite(request.baseline))
+    if not request.baseline_path:
+        raise BadInput(
+            "the baseline is missing: neither baseline nor baseline_path is given",
+            remedy="Set qsc_canary_baseline_path to the weights file the engine reads, or qsc_canary_baseline inline.",
+        )
+    try:
+        return read_bounded(Path(request.baseline_path))
+    except FileNotFoundError:
+        raise BadInput(
+            f"baseline_path={request.baseline_path} does not exist",
+            remedy="Set qsc_canary_baseline_path to the weights file the engine reads, or qsc_canary_baseline inline.",
+        ) from None
+    except OSError as error:
+        raise BadInput(
+            f"baseline_path={request.baseline_path} cannot be read: {error.strerror}",
+            remedy="Name a regular file, not a link.",
+        ) from error
+
+
+def _finite(baseline: t.Mapping[str, t.Any]) -> t.Mapping[str, float]:
+    """An inline baseline that is at least JSON; parsing it again finds all else."""
+    for name, value in baseline.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"baseline: {name}={value!r} is not a weight", remedy="Give weights from 0 to 1.")
+    return baseline
+
+
+def _check_engine(host: Host) -> systemd.UnitFacts:
+    unit = host.settings.engine_unit
+    facts = systemd.show(unit)
+    if facts.load_state == "masked":
+        raise Refused(f"engine_unit={unit} is masked", remedy=f"Run: systemctl unmask {unit}")
+    if facts.load_state != "loaded":
+        raise Refused(
+            f"engine_unit={unit} does not exist on this host ({facts.load_state})",
+            remedy="Set qsc_canary_engine_unit to the service that runs the ensemble.",
+        )
+    if not facts.running:
+        raise Refused(
+            f"engine_unit={unit} is not running ({facts.active_state}/{facts.sub_state})",
+            remedy=f"Start it and let it decide: systemctl start {unit}",
+        )
+    return facts
+
+
+def _already_in_flight(
+    host: Host, record: Record, weights: WeightsPlan, baseline_bytes: bytes, engine: systemd.UnitFacts
+) -> Plan:
+    """The same run again is proven again and changes nothing; any other is refused with the way back."""
+    same = record.model == weights.model and abs(record.weight - weights.weight) < 1e-9
+    if record.state != ACTIVE or not same:
+        raise Refused(
+            f"canary {record.id} is in flight ({record.model} at {100 * record.weight:g} %, {record.state})",
+            remedy=f"One model at a time. End that run first: {rollback_command(record.id)}",
+        )
+    try:
+        systemd.prove(
+            record.engine_unit,
+            expected=host.engine_environment(record),
+            names=tuple(record.environment.values()),
+            timeout_s=5.0,
+        )
+    except NotProven as error:
+        raise Refused(
+            f"canary {record.id} is active but not proven: {error}",
+            remedy=f"The watchdog is about to end it; or end it yourself: {rollback_command(record.id)}",
+        ) from error
+    frozen = WeightsPlan(record.model, record.weight, dict(record.baseline), dict(record.weights))
+    return Plan("already_active", frozen, baseline_bytes, record, engine)
+
+
+def _check_leftovers(host: Host) -> None:
+    for path in (host.paths.dropin(host.settings.engine_unit), host.paths.engine_env):
+        if path.exists():
+            raise Refused(f"{path} exists although no canary is in flight", remedy="Clean up first: qsc rollback")
+
+
+def _check_last_run(host: Host, request: Request) -> None:
+    """A model whose last run was violated needs an acknowledgement by id: nobody retries a bad model by accident."""
+    for entry in reversed(host.ledger.entries()):
+        if entry.get("canary_model") != request.model:
+            continue
+        if entry.get("action") == "rollback_executed" and entry.get("outcome") == "violated":
+            last = str(entry.get("canary_id", ""))
+            if request.acknowledge != last:
+                violations = "; ".join(entry.get("violations") or ())
+                raise Refused(
+                    f"the last run of {request.model} ({last}) was violated: {violations}",
+                    remedy=f"When you know why, activate with: -e acknowledge={last}",
+                )
+        if entry.get("action") in ("rollback_executed", "canary_activated"):
+            return
+
+
+def check_guards(host: Host) -> None:
+    """The guards that must be up before anything is armed. Raises Refused."""
+    installed, wanted = agent.installed_digest(host.paths), agent.digest()
+    if installed != wanted:
+        raise Refused(
+            f"the agent on this host is {installed or 'missing'}, this collection carries {wanted}",
+            remedy="Install it: ansible-playbook playbooks/install.yml",
+        )
+    if systemd.show(WATCHDOG_TIMER).active_state != "active":
+        raise Refused(f"{WATCHDOG_TIMER} is not running", remedy="Install: ansible-playbook playbooks/install.yml")
+    for unit in (MONITOR_TIMER, ROLLBACK_SERVICE):
+        state = systemd.show(unit).load_state
+        if state != "loaded":
+            raise Refused(f"{unit} is {state}", remedy="Install: ansible-playbook playbooks/install.yml")
+
+
+def _check_gate(host: Host, request: Request, engine: systemd.UnitFacts) -> None:
+    gate = request.gate or {}
+    if gate.get("passed") is not True or gate.get("exit_code") != 0 or gate.get("mode") != "canary":
+        raise Refused("the quality gate did not pass", remedy="No activation without a passing gate.")
+    events = gate.get("events")
+    if isinstance(events, bool) or not isinstance(events, int) or events < host.settings.min_events:
+        raise Refused(f"the gate judged {events!r} decisions, at least {host.settings.min_events} are needed")
+    if request.model not in (gate.get("models") or {}):
+        raise Refused(f"the gate did not judge {request.model}", remedy="Judge it: playbooks/gate.yml")
+    judged_at = gate.get("judged_at")
+    now = host.clock.wall()
+    if (
+        isinstance(judged_at, bool)
+        or not isinstance(judged_at, (int, float))
+        or not -60 <= now - judged_at <= GATE_VALID_S
+    ):
+        raise Refused("the gate's answer is not of now", remedy="Ask the gate again: playbooks/gate.yml")
+    if engine.started_ms - 1000 > judged_at * 1000:
+        raise Refused(
+            f"{engine.unit} was restarted after the gate had judged it", remedy="Ask the gate again: playbooks/gate.yml"
+        )
+    _check_can_be_judged(host, gate)
+
+
+def _check_can_be_judged(host: Host, gate: t.Mapping[str, t.Any]) -> None:
+    """A run that would end with too few decisions is refused before it starts."""
+    cadence = gate.get("cadence") or {}
+    rate = cadence.get("rate_per_s")
+    need = 2 * host.settings.min_events
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0:
+        raise Refused("the rate of decisions is not known", remedy="The stream needs decisions to judge.")
+    expected = rate * host.settings.duration_s
+    if not expected >= need:
+        hours = host.settings.duration_s / 3600
+        raise Refused(
+            f"the stream is too slow to judge a run of {hours:.2f} h: {rate * 60:.2f} decisions a minute give "
+            f"{expected:.0f}, at least {need} are needed",
+            remedy=f"Set qsc_canary_monitor_hours to {math.ceil(need / rate / 360) / 10:g} or more.",
+        )
+
+
+def rollback_command(canary_id: str) -> str:
+    """What ends this run when pasted into a root shell on the host."""
+    return f"/usr/local/bin/qsc rollback --id {canary_id}"
+
+
+def arm(host: Host, request: Request) -> tuple[Plan, Record]:
+    """Arm the way back: record, weights, environment file, monitor. Raises BadInput or Refused with nothing changed."""
+    if request.gate is None:
+        raise Refused("the gate's answer is missing", remedy="No activation without a passing gate.")
+    with host.lock():
+        plan = preflight(host, request)
+        if plan.action == "already_active" and plan.record is not None:
+            return plan, plan.record
+        check_guards(host)
+        record = _new_record(host, request, plan)
+        save(host.paths.record, record)
+        try:
+            write_atomic(host.paths.baseline, plan.baseline_bytes)
+            write_atomic(host.paths.weights, host.weights_bytes(record))
+            _prepare_ack(host, plan.engine)
+            systemd.start(MONITOR_TIMER)
+            systemd.reset_failed(record.engine_unit)
+            write_atomic(host.paths.engine_env, host.engine_env_bytes(record))
+            return plan, record
+        except (OSError, QscError) as error:
+            cause = error
+    rollback.roll_back(host, trigger="arming_failed", reason=str(cause), canary_id=record.id)
+    raise Refused(f"the canary could not be armed: {cause}", remedy="The host is at baseline.") from cause
+
+
+def _new_record(host: Host, request: Request, plan: Plan) -> Record:
+    settings, gate = host.settings, request.gate or {}
+    now, boot = host.clock.wall(), host.clock.boot()
+    cadence = gate.get("cadence") or {}
+    judging = settings.judging()
+    judging["stale_after"] = settings.stale_after or float(cadence.get("stale_after_s") or 120.0)
+    judging["max_wait"] = settings.max_wait or max(3600.0, 1.5 * settings.min_events / float(cadence["rate_per_s"]))
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    record = Record(
+        id=f"{plan.weights.model}-{stamp}-{os.urandom(2).hex()}",
+        state=ARMING,
+        owner=os.urandom(16).hex(),
+        generation=1,
+        model=plan.weights.model,
+        weight=plan.weights.weight,
+        weights=dict(plan.weights.weights),
+        baseline=dict(plan.weights.baseline),
+        engine_unit=settings.engine_unit,
+        environment=dict(settings.environment),
+        boot_id=host.clock.boot_id(),
+        armed_at=now,
+        armed_boot=boot,
+        arming_deadline_boot=boot + settings.arming_timeout_s,
+        interval_s=settings.interval_s,
+        duration_s=settings.duration_s,
+        hold_s=settings.hold_s,
+        required_checks=settings.required_checks,
+        stability_s=settings.stability_s,
+        min_events=settings.min_events,
+        accept_unproven=settings.accept_unproven,
+        judging=judging,
+        gate={key: gate.get(key) for key in ("cutover", "events", "window", "cadence", "judged_at")},
+        baseline_path=request.baseline_path,
+        baseline_digest=digest_bytes(plan.baseline_bytes),
+        engine_before=plan.engine.to_dict(),
+        acknowledged=request.acknowledge,
+    )
+    if plan.record is not None:  # the table decides whether a new run may begin
+        transition(replace(plan.record, violations=(), outcome=""), "arm")
+    return record
+
+
+def _prepare_ack(host: Host, engine: systemd.UnitFacts) -> None:
+    """A folder of the engine's user for its acknowledgement; nothing of an earlier run in it."""
+    folder = host.paths.ack_folder
+    folder.mkdir(mode=0o700, exist_ok=True)
+    remove(host.paths.ack)
+    user = engine.user or "root"
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        os.chown(folder, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    except (KeyError, ValueError):
+        status = os.stat(f"/proc/{engine.main_pid}")  # a dynamic user is known to the running process alone
+        os.chown(folder, status.st_uid, status.st_gid, follow_symlinks=False)
+
+
+def activate(
+    host: Host,
+    *,
+    canary_id: str,
+    owner: str,
+    generation: int,
+    since: t.Mapping[str, t.Any],
+    published: t.Mapping[str, float] | None = None,
+) -> tuple[Record, systemd.Proof]:
+    """Prove the effect of the engine's restart and commit the run. Raises LeaseLost or NotProven."""
+    lease = {"canary_id": canary_id, "owner": owner, "generation": generation}
+    record = _held(host, lease)
+    proof, effective = prove_effect(host, record, published)
+    with host.lock():
+        record = _held(host, lease)
+        dropin = digest_file(host.paths.dropin(record.engine_unit))
+        if dropin is None:
+            raise NotProven(f"{host.paths.dropin(record.engine_unit)} is not there")
+        now, boot = host.clock.wall(), host.clock.boot()
+        record = transition(
+            record,
+            "activate",
+            since=dict(since),
+            activated_at=now,
+            activated_boot=boot,
+            dropin_digest=dropin,
+            engine={"invocation_id": proof.invocation_id, "main_pid": proof.main_pid},
+            effective=effective,
+            proof=proof.to_dict(),
+        )
+        _log_activation(host, record, proof)
+        save(host.paths.record, record)
+    return record, proof
+
+
+def _held(host: Host, lease: t.Mapping[str, t.Any]) -> Record:
+    record = check_lease(load(host.paths.record), **lease)
+    late = host.clock.boot() - record.arming_deadline_boot
+    if record.state == ARMING and (late > 0 or record.boot_id != host.clock.boot_id()):
+        until = timestamp(record.armed_at + record.arming_deadline_boot - record.armed_boot)
+        raise LeaseLost(
+            f"canary {record.id} was armed until {until}, that is {max(late, 0):.0f} s ago",
+            remedy="The host answers for its baseline; see it with: qsc status",
+        )
+    return record
+
+
+def prove_effect(
+    host: Host, record: Record, published: t.Mapping[str, float] | None = None
+) -> tuple[systemd.Proof, str]:
+    """Delivered (process facts) and effective (acknowledged or published). Raises NotProven with the reason."""
+    before = "" if record.state == ACTIVE else str(record.engine_before.get("invocation_id", ""))
+    proof = systemd.prove(
+        record.engine_unit,
+        expected=host.engine_environment(record),
+        names=tuple(record.environment.values()),
+        not_invocation=before,
+        stability_s=record.stability_s,
+    )
+    if published:
+        if _same_weights(published, record.weights):
+            return proof, "published"
+        raise NotProven(f"the engine publishes other weights: {dict(published)!r:.200}")
+    problem = _await_acknowledgement(host, record, proof)
+    if problem is None:
+        return proof, "acknowledged"
+    if record.accept_unproven:
+        return proof, "unproven"
+    raise NotProven(
+        f"no proof that {record.engine_unit} uses the canary's weights: {problem}",
+        remedy=f"The engine must acknowledge in ${record.environment['ack']} what it loaded, or publish its weights "
+        "(qsc_canary_weights_field); see docs/engine.md",
+    )
+
+
+def _await_acknowledgement(host: Host, record: Record, proof: systemd.Proof) -> str | None:
+    left = record.arming_deadline_boot - host.clock.boot() if record.state == ARMING else 20.0
+    end = time.monotonic() + max(0.5, min(_ACK_WAIT_S, left / 2))
+    digest = digest_bytes(host.weights_bytes(record))
+    while True:
+        problem = systemd.acknowledged(host.paths.ack, main_pid=proof.main_pid, weights_digest=digest)
+        if problem is None or time.monotonic() >= end:
+            return problem
+        time.sleep(0.1)
+
+
+def _same_weights(published: t.Mapping[str, t.Any], weights: t.Mapping[str, float]) -> bool:
+    if {name for name, value in published.items() if value} - set(weights):
+        return False
+    for name, weight in weights.items():
+        value = published.get(name, 0.0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value - weight) <= 1e-6:
+            return False
+    return True
+
+
+def cutover_text(gate: t.Mapping[str, t.Any]) -> str:
+    """The moment after which the gate's telemetry counted, in UTC."""
+    cutover = gate.get("cutover")
+    return str(cutover.get("time", "")) if isinstance(cutover, dict) else str(cutover or "")
+
+
+def _log_activation(host: Host, record: Record, proof: systemd.Proof) -> None:
+    if host.ledger.find("canary_activated", record.id) is not None:
+        return
+    host.log(
+        "canary_activated",
+        record,
+        canary_weight=record.weight,
+        weights=dict(record.weights),
+        baseline_weights=dict(record.baseline),
+        cutover_ts=cutover_text(record.gate),
+        quality_gate_events=record.gate.get("events"),
+        quality_gate_window=record.gate.get("window"),
+        since=dict(record.since),
+        monitoring_duration_hours=record.duration_s / 3600,
+        rollback_cmd=rollback_command(record.id),
+        baseline_weights_file=str(host.paths.baseline),
+        effective=record.effective,
+        proof=proof.to_dict(),
+        acknowledged=record.acknowledged,
+    )

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The host as the guard sees it: its paths, clock, settings and ledger in one hand."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ..files import Clock, Ledger, Lock
+from ..record import Record
+from ..settings import Paths, Settings
+from .weights import weights_bytes
+
+WATCHDOG_TIMER = "qsc-watchdog.timer"
+MONITOR_TIMER = "qsc-monitor.timer"
+MONITOR_SERVICE = "qsc-monitor.service"
+ROLLBACK_SERVICE = "qsc-rollback.service"
+
+
+@dataclass(frozen=True)
+class Host:
+    """Everything a step of the guard needs; nothing in here is global, so tests can move all of it."""
+
+    settings: Settings
+    paths: Paths = field(default_factory=Paths)
+    actor: str = ""
+
+    @property
+    def clock(self) -> Clock:
+        """The clocks of this host."""
+        return Clock(self.paths.boot_mark)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of this host."""
+        return Ledger(self.paths.ledger)
+
+    def lock(self, wait_s: float = 20.0) -> Lock:
+        """The lock under which the record changes."""
+        self.paths.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return Lock(self.paths.lock, wait_s=wait_s)
+
+    def log(self, action: str, record: Record, **fields: t.Any) -> dict[str, t.Any]:
+        """Append a ledger entry about a run; who acted stands in it."""
+        entry = {"canary_id": record.id, "canary_model": record.model, "actor": self.actor, **fields}
+        return self.ledger.append(action, entry, wall=self.clock.wall())
+
+    def engine_environment(self, record: Record) -> dict[str, str]:
+        """What the drop-in's environment file gives the engine under this record."""
+        names = record.environment
+        return {
+            names["weights"]: str(self.paths.weights),
+            names["model"]: record.model,
+            names["traffic"]: traffic(record.weight),
+            names["ack"]: str(self.paths.ack),
+        }
+
+    def engine_env_bytes(self, record: Record) -> bytes:
+        """The bytes of the environment file."""
+        return "".join(f"{key}={value}\n" for key, value in self.engine_environment(record).items()).encode()
+
+    def weights_bytes(self, record: Record) -> bytes:
+        """The bytes of the weights file."""
+        return weights_bytes(record.weights)
+
+
+def traffic(weight: float) -> str:
+    """A share as the engine reads it: at least two decimals ("0.10"), as many as it needs."""
+    text = f"{weight:.6f}".rstrip("0")
+    whole, _dot, decimals = text.partition(".")
+    return f"{whole}.{decimals:0<2}"

@@ -1,0 +1,159 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Puts the agent on a host and takes it away: code, settings, credential, folders. Switched by one rename."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from .. import agent
+from ..errors import BadInput, Refused
+from ..files import fsync_folder, read_bounded, remove, write_atomic
+from ..record import load
+from ..settings import Paths, Settings
+
+_KEPT = 2
+"""Agents kept: the current one, and the one a check may still be running from."""
+
+
+def plan(settings: Settings, password: str, paths: Paths) -> list[str]:
+    """What an installation would change, as sentences; empty when nothing. The password is compared, never shown."""
+    changes = []
+    wanted, found = agent.digest(), agent.installed_digest(paths)
+    if wanted != found:
+        changes.append(f"agent {found or 'none'} -> {wanted}")
+    elif not _intact(paths.agent_root / wanted):
+        changes.append(f"agent {wanted} was changed by hand: repaired")
+    if _link_of(paths.command) != _command_target(paths):
+        changes.append(f"command {paths.command}")
+    if _content(paths.config) != _config_bytes(settings):
+        changes.append(f"settings {paths.config}")
+    if _content(paths.password) != password.encode():
+        changes.append(f"credential {paths.password}")
+    changes.extend(f"folder {folder}" for folder in _folders(paths) if not folder.is_dir())
+    return changes
+
+
+def install(settings: Settings, password: str, paths: Paths) -> list[str]:
+    """Install what differs and return it as sentences. Raises BadInput or OSError."""
+    if "\n" in password or "\0" in password:
+        raise BadInput("the Redis password contains a line end", remedy="Give a password of one line.")
+    changes = plan(settings, password, paths)
+    if not changes:
+        return []
+    for folder in (*_folders(paths), paths.config.parent, paths.agent_root, paths.command.parent):
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    # the credential first: an agent must never start with the settings of one Redis and the password of another
+    if _content(paths.password) != password.encode():
+        write_atomic(paths.password, password.encode(), mode=0o600)
+    if _content(paths.config) != _config_bytes(settings):
+        write_atomic(paths.config, _config_bytes(settings))
+    _install_code(paths)
+    if _link_of(paths.command) != _command_target(paths):
+        _link(paths.command, _command_target(paths))
+    return changes
+
+
+def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:
+    """Remove agent, settings and state; the ledger stays. Raises Refused while a canary is in flight."""
+    record = load(paths.record)
+    if record is not None and record.in_flight:
+        raise Refused(
+            f"canary {record.id} is in flight ({record.state})", remedy="Roll back first: playbooks/rollback.yml"
+        )
+    found = [
+        path
+        for path in (paths.command, paths.agent_root, paths.config.parent, paths.state, paths.run)
+        if path.is_symlink() or path.exists()
+    ]
+    if not dry_run:
+        for path in found:
+            if path.is_symlink() or path.is_file():
+                remove(path)
+            else:
+                shutil.rmtree(path)
+    return [f"removed {path}" for path in found]
+
+
+def _folders(paths: Paths) -> tuple[Path, ...]:
+    return (paths.state, paths.ledger.parent, paths.run)
+
+
+def _config_bytes(settings: Settings) -> bytes:
+    return json.dumps(settings.to_dict(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return read_bounded(path)
+    except FileNotFoundError:
+        return None
+
+
+def _command_target(paths: Paths) -> str:
+    return os.path.relpath(paths.agent_root / "current" / "run.py", paths.command.parent)
+
+
+def _link_of(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _link(path: Path, target: str) -> None:
+    """Make ``path`` a link to ``target`` by one rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    remove(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, path)
+    fsync_folder(path.parent)
+
+
+def _intact(folder: Path) -> bool:
+    return all(_content(folder / name) == data for name, data in agent.sources().items())
+
+
+def _install_code(paths: Paths) -> None:
+    wanted = agent.digest()
+    folder = paths.agent_root / wanted
+    if not _intact(folder):
+        fresh = paths.agent_root / f".new-{os.getpid()}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        for name, data in agent.sources().items():
+            path = fresh / name
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(0o755 if name == "run.py" else 0o644)
+        compileall.compile_dir(str(fresh), quiet=1, stripdir=str(fresh), prependdir=str(folder))
+        for child in (fresh, *(path for path in fresh.rglob("*") if path.is_dir())):
+            child.chmod(0o755)
+            fsync_folder(child)
+        if folder.exists():
+            old = paths.agent_root / f".old-{os.getpid()}"
+            os.replace(folder, old)
+            os.replace(fresh, folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(fresh, folder)
+        fsync_folder(paths.agent_root)
+    if agent.installed_digest(paths) != wanted:
+        _link(paths.agent_root / "current", wanted)
+    _forget_old(paths.agent_root, wanted)
+
+
+def _forget_old(root: Path, wanted: str) -> None:
+    def age(path: Path) -> float:
+        return path.lstat().st_mtime
+
+    folders = [path for path in root.iterdir() if stat.S_ISDIR(path.lstat().st_mode)]
+    others: list[Path] = sorted((path for path in folders if path.name != wanted), key=age, reverse=True)
+    for path in others[_KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)

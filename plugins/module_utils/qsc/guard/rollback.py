@@ -1,0 +1,323 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Restore the baseline and prove it. The same code for the host's unit, the operator's command and the module.
+
+The order matters: first everything that lets the engine run canary weights goes away, then the engine is restarted,
+then it is proven. Book-keeping that fails (a full disk) never stops these steps; it makes the run end in an error, so
+that the unit tries again until the record says what the host is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import NotProven, RecordUnreadable, Refused
+from ..files import digest_bytes, read_bounded, remove, try_io, write_atomic
+from ..record import ROLLING_BACK, Record, load, save, transition
+from ..verdict import Verdict, Violation, printable
+from . import systemd
+from .host import MONITOR_SERVICE, MONITOR_TIMER, Host
+
+_RESTART_TIMEOUT_S = 150.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rollback did. ``proof`` is None only where the engine does not run and nothing was there to undo."""
+
+    changed: bool
+    restarted: bool
+    record: Record | None
+    proof: systemd.Proof | None
+    seconds: float
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        lines = []
+        if self.record is not None and self.changed:
+            why = self.record.trigger + (f": {self.record.reason}" if self.record.reason else "")
+            lines.append(f"canary {self.record.id} ended: {self.record.outcome} ({why})")
+            lines.extend(f"  {item['message']}" for item in self.record.violations)
+        lines.append("baseline restored" if self.changed else "already at baseline, nothing changed")
+        if self.proof is not None:
+            lines.append(
+                f"proven: {self.proof.unit} pid {self.proof.main_pid} runs without canary variables "
+                f"({self.seconds:.1f} s, {'restarted' if self.restarted else 'no restart needed'})"
+            )
+        else:
+            lines.append("the engine does not run")
+        lines.extend(self.notes)
+        return lines
+
+
+def verdict_of(host: Host, record: Record) -> Verdict | None:
+    """The monitor's verdict on this run, None when there is none. Raises RecordUnreadable on a hostile one."""
+    try:
+        data = read_bounded(host.paths.verdict)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordUnreadable(f"the monitor's verdict cannot be read: {error}") from error
+    verdict = Verdict.from_hostile(data)
+    return verdict if verdict.canary_id == record.id else None
+
+
+def trigger_of_unit(host: Host) -> tuple[str, str, tuple[Violation, ...]]:
+    """Why the rollback unit was started, from the verdict and the monitor's result: (trigger, reason, violations)."""
+    try:
+        record = load(host.paths.record)
+    except RecordUnreadable as error:
+        return "record_unreadable", error.message, ()
+    if record is None or not record.live:
+        return "", "", ()
+    try:
+        verdict = verdict_of(host, record)
+    except RecordUnreadable as error:
+        return "verdict_unreadable", error.message, ()
+    if verdict is not None and verdict.verdict == "violation":
+        return "qsc_monitor_violation", verdict.message, verdict.violations
+    facts = systemd.show(MONITOR_SERVICE)
+    if facts.active_state == "failed":
+        return "monitor_failed", f"{MONITOR_SERVICE}: result {facts.result}, exit status {facts.exit_status}", ()
+    return "manual", f"{host.actor or 'somebody'} started the rollback unit", ()
+
+
+def roll_back(
+    host: Host,
+    *,
+    trigger: str,
+    reason: str = "",
+    violations: t.Sequence[Violation] = (),
+    outcome: str = "",
+    canary_id: str = "",
+) -> Outcome:
+    """Restore the baseline of this host and prove it; idempotent.
+
+    Raises Refused when ``canary_id`` is not the run in flight, NotProven or SystemdError while the baseline cannot be
+    shown; the record then stays ``rolling_back`` and the host goes on trying.
+    """
+    with host.lock(wait_s=60.0):
+        begin = time.monotonic()
+        notes: list[str] = []
+        record = _load(host, notes)
+        if canary_id and record is not None and record.id != canary_id and record.in_flight:
+            raise Refused(
+                f"canary {canary_id} is over; in flight is {record.id} ({record.model})",
+                remedy=f"To end that one run: qsc rollback --id {record.id}",
+            )
+        if record is not None and record.in_flight:
+            record = _begin(host, record, trigger, reason, violations, outcome, notes)
+        removed = _disarm(host, record, notes)
+        file_restored = _restore_file(host, record, notes)
+        systemd.daemon_reload()
+        proof, restarted = _restore(host, record, removed=removed, force=file_restored)
+        changed = removed or restarted
+        if record is not None and record.state == ROLLING_BACK:
+            record = _finish(host, record, proof, notes)
+            changed = True
+        elif changed:
+            host.ledger.append(
+                "rollback_executed",
+                {
+                    "canary_id": record.id if record else "",
+                    "canary_model": record.model if record else "",
+                    "violations": [],
+                    "trigger": trigger or "orphan",
+                    "reason": reason or "canary configuration without a live record was removed",
+                    "actor": host.actor,
+                    "proof": proof.to_dict() if proof else None,
+                },
+                wall=host.clock.wall(),
+            )
+        return Outcome(changed, restarted, record, proof, round(time.monotonic() - begin, 3), tuple(notes))
+
+
+def outcome_of(record: Record, violations: t.Sequence[object], wanted: str) -> str:
+    """How a run ended: a violation always counts; a run that was concluded safe stays safe when it is merely ended."""
+    if violations:
+        return "violated"
+    return wanted or record.outcome or "terminated"
+
+
+def begin(
+    host: Host, record: Record, trigger: str, reason: str, violations: t.Sequence[Violation], outcome: str
+) -> Record:
+    """The record on its way to baseline, latched. The caller holds the lock and saves it."""
+    if record.state == ROLLING_BACK:
+        return record
+    return transition(
+        record,
+        "roll_back",
+        trigger=trigger or "manual",
+        reason=printable(reason),
+        violations=[vars(violation) for violation in violations],
+        violated_at=host.clock.wall() if violations else 0.0,
+        outcome=outcome_of(record, violations, outcome),
+    )
+
+
+def _begin(
+    host: Host,
+    record: Record,
+    trigger: str,
+    reason: str,
+    violations: t.Sequence[Violation],
+    outcome: str,
+    notes: list[str],
+) -> Record:
+    record = begin(host, record, trigger, reason, violations, outcome)
+    problem = try_io("the record could not be written", lambda: save(host.paths.record, record))
+    if problem:
+        notes.append(problem)
+    return record
+
+
+def _load(host: Host, notes: list[str]) -> Record | None:
+    """The record; an unreadable one is put aside, because a rollback must not depend on it."""
+    try:
+        return load(host.paths.record)
+    except RecordUnreadable as error:
+        aside = host.paths.record.with_name(f"record.json.unreadable-{int(host.clock.wall())}")
+        notes.append(f"{error.message}; kept as {aside.name}")
+        problem = try_io("it could not be put aside", lambda: os.replace(host.paths.record, aside))
+        if problem:
+            notes.append(problem)
+        return None
+
+
+def _units(host: Host, record: Record | None) -> list[str]:
+    units = [host.settings.engine_unit]
+    if record is not None and record.engine_unit not in units:
+        units.insert(0, record.engine_unit)
+    return units
+
+
+def _disarm(host: Host, record: Record | None, notes: list[str]) -> bool:
+    """Take away all that lets the engine run canary weights; True when something was there."""
+    found = False
+    # the environment file first: without it a restart by anybody comes up at baseline
+    for path in [host.paths.engine_env, *(host.paths.dropin(unit) for unit in _units(host, record))]:
+        found = _remove(path, notes) or found
+    if record is not None and record.state == ROLLING_BACK:
+        problem = try_io(f"{MONITOR_TIMER} could not be stopped", lambda: systemd.stop(MONITOR_TIMER))
+        if problem:
+            notes.append(problem)
+    return found
+
+
+def _remove(path: Path, notes: list[str]) -> bool:
+    try:
+        found = remove(path)
+    except OSError as error:
+        notes.append(f"{path} could not be removed: {error}")
+        raise
+    if found and path.name == "qsc_canary.conf":
+        try_io("the drop-in's folder stays", path.parent.rmdir)
+    return found
+
+
+def _restore_file(host: Host, record: Record | None, notes: list[str]) -> bool:
+    """Put the saved baseline back where somebody changed the engine's weights file during the run; True when done."""
+    if record is None or record.state != ROLLING_BACK or not record.baseline_path:
+        return False
+    try:
+        return _replace_changed(host, record, Path(record.baseline_path), notes)
+    except OSError as error:
+        notes.append(f"{record.baseline_path} could not be restored: {error}")
+        return False
+
+
+def _replace_changed(host: Host, record: Record, path: Path, notes: list[str]) -> bool:
+    saved = read_bounded(host.paths.baseline)
+    if digest_bytes(saved) != record.baseline_digest:
+        raise OSError(f"{host.paths.baseline} is not the snapshot of this run")
+    try:
+        current: bytes | None = read_bounded(path)
+        status = path.lstat()
+        mode, owner = status.st_mode & 0o7777, (status.st_uid, status.st_gid)
+    except FileNotFoundError:
+        current, mode, owner = None, 0o644, (0, 0)
+    if current == saved:
+        return False
+    if current is None:
+        notes.append(f"{path} was removed during the run: restored")
+    else:
+        aside = path.with_name(f"{path.name}.{record.id}.changed")
+        write_atomic(aside, current, mode=mode)
+        os.chown(aside, *owner, follow_symlinks=False)
+        notes.append(f"{path} was changed during the run: restored, the changed file is {aside}")
+    write_atomic(path, saved, mode=mode)
+    os.chown(path, *owner, follow_symlinks=False)
+    return True
+
+
+def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -> tuple[systemd.Proof | None, bool]:
+    """Prove the baseline; restart the engine only where it cannot be proven as it runs, or has loaded another file."""
+    source = record if record is not None else host.settings
+    unit, names, stability_s = source.engine_unit, tuple(source.environment.values()), source.stability_s
+    in_flight = record is not None and record.state == ROLLING_BACK
+    before = systemd.show(unit)
+    if before.running and not force:
+        try:
+            stable = stability_s if in_flight else 0.0
+            return systemd.prove(unit, expected={}, names=names, stability_s=stable, timeout_s=2.0), False
+        except NotProven:
+            pass
+    if not in_flight and not removed and not before.running:
+        return None, False  # an operator's stopped engine is not started by a rollback that has nothing to undo
+    systemd.reset_failed(unit)
+    systemd.restart(unit, timeout_s=_RESTART_TIMEOUT_S)
+    proof = systemd.prove(
+        unit, expected={}, names=names, not_invocation=before.invocation_id, stability_s=stability_s, timeout_s=20.0
+    )
+    return proof, True
+
+
+def pending(host: Host) -> list[str]:
+    """What a rollback would undo now, for check mode; empty when the host is at baseline."""
+    found = []
+    record = load(host.paths.record)
+    if record is not None and record.in_flight:
+        found.append(f"end canary {record.id} ({record.model} at {100 * record.weight:g} %, {record.state})")
+    for path in [host.paths.engine_env, *(host.paths.dropin(unit) for unit in _units(host, record))]:
+        if path.exists():
+            found.append(f"remove {path}")
+    unit = _units(host, record)[0]
+    facts = systemd.show(unit)
+    environment = record.environment if record is not None else host.settings.environment
+    if facts.running:
+        try:
+            systemd.prove(unit, expected={}, names=tuple(environment.values()), timeout_s=2.0)
+        except NotProven:
+            found.append(f"restart {unit}")
+    return found
+
+
+def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list[str]) -> Record:
+    """Ledger first, then the record: a kill in between repeats the step, and the entry is found again."""
+    now = host.clock.wall()
+    if host.ledger.find("rollback_executed", record.id) is None:
+        host.log(
+            "rollback_executed",
+            record,
+            violations=[item["message"] for item in record.violations],
+            codes=[item["code"] for item in record.violations],
+            measured=list(record.violations),
+            trigger=record.trigger,
+            reason=record.reason,
+            outcome=record.outcome,
+            weights=dict(record.baseline),
+            since=dict(record.since),
+            proof=proof.to_dict() if proof else None,
+            notes=list(notes),
+        )
+    record = transition(record, "proven", rolled_back_at=now, proof=proof.to_dict() if proof else {})
+    save(host.paths.record, record)
+    return record

@@ -1,0 +1,93 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What a host says of itself: record, engine, guards and proof, gathered without changing anything."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import agent
+from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
+from ..files import digest_file, timestamp
+from ..record import ACTIVE, ARMING, Record, load
+from . import activation, rollback, systemd
+from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host
+
+
+def gather(host: Host, *, tail: int = 5) -> dict[str, t.Any]:
+    """All facts of a host as JSON-ready data; what cannot be read stands in ``problems``."""
+    problems: list[str] = []
+    record = _attempt(problems, lambda: load(host.paths.record))
+    unit = record.engine_unit if record is not None else host.settings.engine_unit
+    verdict = _attempt(problems, lambda: rollback.verdict_of(host, record)) if record is not None else None
+    engine = _attempt(problems, lambda: systemd.show(unit))
+    dropin = host.paths.dropin(unit)
+    installed = agent.installed_digest(host.paths)
+    return {
+        "record": record.to_dict() if record is not None else None,
+        "in_flight": record is not None and record.in_flight,
+        "agent": {"installed": bool(installed), "digest": installed, "wanted": agent.digest()},
+        "engine": engine.to_dict() if engine is not None else {"unit": unit},
+        "dropin": {"path": str(dropin), "present": dropin.exists(), "sha256": digest_file(dropin) or ""},
+        "guards": {unit: _state(unit) for unit in (WATCHDOG_TIMER, MONITOR_TIMER, ROLLBACK_SERVICE)},
+        "verdict": verdict.to_dict() if verdict is not None else None,
+        "proof": _proof(host, record, unit),
+        "deadline": _deadline(record),
+        "seconds_left": _seconds_left(host, record),
+        "ledger_tail": host.ledger.tail(tail),
+        "rollback_cmd": activation.rollback_command(record.id) if record is not None and record.in_flight else "",
+        "problems": problems,
+    }
+
+
+_Found = t.TypeVar("_Found")
+
+
+def _attempt(problems: list[str], action: t.Callable[[], _Found]) -> _Found | None:
+    try:
+        return action()
+    except (OSError, RecordUnreadable, SystemdError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _state(unit: str) -> str:
+    try:
+        facts = systemd.show(unit)
+    except SystemdError as error:
+        return str(error)
+    return facts.active_state if facts.load_state == "loaded" else facts.load_state
+
+
+def _proof(host: Host, record: Record | None, unit: str) -> dict[str, t.Any]:
+    """What the engine's process really runs now: canary, baseline, or neither shown."""
+    environment = record.environment if record is not None else host.settings.environment
+    names = tuple(environment.values())
+    wanted = {"baseline": {}, **({"canary": host.engine_environment(record)} if record is not None else {})}
+    reason = ""
+    for state, expected in wanted.items():
+        try:
+            proof = systemd.prove(unit, expected=expected, names=names, timeout_s=1.0)
+        except (NotProven, QscError, OSError) as error:
+            reason = str(error)
+        else:
+            return {"state": state, "reason": "", **proof.to_dict()}
+    return {"state": "unproven", "reason": reason}
+
+
+def _deadline(record: Record | None) -> str:
+    if record is None or record.state not in (ARMING, ACTIVE):
+        return ""
+    if record.state == ARMING:
+        return timestamp(record.armed_at + record.arming_deadline_boot - record.armed_boot)
+    if record.outcome == "safe":
+        return timestamp(record.concluded_at + record.hold_s)
+    return timestamp(record.activated_at + record.duration_s)
+
+
+def _seconds_left(host: Host, record: Record | None) -> float | None:
+    if record is None or record.state != ACTIVE or record.outcome == "safe":
+        return None
+    return max(0.0, record.duration_s - (host.clock.boot() - record.activated_boot))

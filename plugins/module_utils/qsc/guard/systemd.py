@@ -1,0 +1,292 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The only place that runs systemctl, and the proof that a process runs what it should.
+
+A failed or empty answer of systemctl proves nothing and is asked again; a restart alone proves nothing either: see
+:func:`prove`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+import typing as t
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import NotProven, SystemdError
+from ..files import read_bounded
+from ..verdict import printable
+
+_PROPERTIES = (
+    "LoadState", "ActiveState", "SubState", "MainPID", "InvocationID", "NRestarts", "ActiveEnterTimestamp",
+    "UnitFileState", "DropInPaths", "User", "Result", "ExecMainStatus",
+)  # fmt: skip
+_TRIES = 5
+_ENVIRON_LIMIT = 1 << 22
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """What systemd says of a unit. ``started_ms``: last start in ms since 1970, rounded up to a whole second."""
+
+    unit: str
+    load_state: str
+    active_state: str
+    sub_state: str
+    main_pid: int
+    invocation_id: str
+    n_restarts: int
+    started_ms: int
+    unit_file_state: str
+    dropin_paths: tuple[str, ...]
+    user: str
+    result: str
+    exit_status: str
+
+    @property
+    def running(self) -> bool:
+        """True when the main process runs and the start is complete."""
+        return self.active_state == "active" and self.sub_state == "running" and self.main_pid > 0
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON-ready data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Process facts that show what an engine runs. ``environment`` holds only the canary's variables."""
+
+    unit: str
+    main_pid: int
+    invocation_id: str
+    n_restarts: int
+    exe: str
+    environment: t.Mapping[str, str]
+    seconds: float
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON-ready data."""
+        return {**asdict(self), "environment": dict(self.environment)}
+
+
+def booted() -> bool:
+    """True when systemd is the init of this host (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def systemctl(*arguments: str, timeout_s: float = 30.0) -> str:
+    """Run systemctl and return its output. Raises SystemdError."""
+    command = ["systemctl", "--no-ask-password", *arguments]
+    environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment, errors="replace"
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SystemdError(f"'{' '.join(command)}' did not end within {timeout_s:.0f} s") from error
+    except OSError as error:
+        raise SystemdError(f"systemctl cannot be run: {error}", remedy="This host needs systemd.") from error
+    if done.returncode != 0:
+        raise SystemdError(f"'{' '.join(command)}' failed: {printable(done.stderr.strip() or str(done.returncode))}")
+    return done.stdout
+
+
+def _retried(*arguments: str, timeout_s: float = 30.0) -> str:
+    """systemctl, asked again while it fails: a daemon-reexec in between makes any call fail once."""
+    for attempt in range(_TRIES):
+        try:
+            return systemctl(*arguments, timeout_s=timeout_s)
+        except SystemdError:
+            if attempt == _TRIES - 1:
+                raise
+            time.sleep(0.1 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def show(unit: str) -> UnitFacts:
+    """Ask systemd for a unit's facts, by key, and again while the answer is empty. Raises SystemdError."""
+    arguments = ["show", unit, "--timestamp=unix", f"--property={','.join(_PROPERTIES)}"]
+    for attempt in range(_TRIES):
+        answer = dict(line.split("=", 1) for line in _retried(*arguments).splitlines() if "=" in line)
+        if answer.get("LoadState") and answer.get("ActiveState"):
+            return _facts(unit, answer)
+        time.sleep(0.1 * 2**attempt)
+    raise SystemdError(f"systemd says nothing of {unit}")
+
+
+def _facts(unit: str, answer: t.Mapping[str, str]) -> UnitFacts:
+    started = re.fullmatch(r"@(\d+)", answer.get("ActiveEnterTimestamp", ""))
+    return UnitFacts(
+        unit=unit,
+        load_state=answer["LoadState"],
+        active_state=answer["ActiveState"],
+        sub_state=answer.get("SubState", ""),
+        main_pid=_int(answer.get("MainPID")),
+        invocation_id=answer.get("InvocationID", ""),
+        n_restarts=_int(answer.get("NRestarts")),
+        # whole seconds are all systemctl tells: round up, so that no decision of the process before counts
+        started_ms=(int(started.group(1)) + 1) * 1000 if started else 0,
+        unit_file_state=answer.get("UnitFileState", ""),
+        dropin_paths=tuple(answer.get("DropInPaths", "").split()),
+        user=answer.get("User", ""),
+        result=answer.get("Result", ""),
+        exit_status=answer.get("ExecMainStatus", ""),
+    )
+
+
+def _int(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def daemon_reload() -> None:
+    """Let systemd read the unit files again."""
+    _retried("daemon-reload", timeout_s=60.0)
+
+
+def reset_failed(unit: str) -> None:
+    """Forget the unit's failures: a flapping engine has used up its start limit. A unit that is not loaded has none."""
+    try:
+        systemctl("reset-failed", unit)
+    except SystemdError:
+        if show(unit).load_state == "loaded":
+            _retried("reset-failed", unit)
+
+
+def restart(unit: str, *, timeout_s: float = 150.0) -> None:
+    """Restart and wait for the job. Raises SystemdError."""
+    systemctl("restart", unit, timeout_s=timeout_s)
+
+
+def start(unit: str, *, block: bool = True) -> None:
+    """Start a unit. Never restarts a running one."""
+    _retried("start", *([] if block else ["--no-block"]), unit)
+
+
+def stop(unit: str) -> None:
+    """Stop a unit."""
+    _retried("stop", unit)
+
+
+def process_environment(pid: int) -> tuple[dict[str, str], str]:
+    """The start environment of a process and its executable, read in this order. Raises OSError.
+
+    Between fork and exec a main process is still systemd's own helper: an executable read AFTER the environment that is
+    not systemd's shows that the environment was the engine's.
+    """
+    with open(f"/proc/{pid}/environ", "rb") as stream:
+        raw = stream.read(_ENVIRON_LIMIT)
+    executable = os.readlink(f"/proc/{pid}/exe")
+    pairs = (item.split(b"=", 1) for item in raw.split(b"\0") if b"=" in item)
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in pairs}, executable
+
+
+def prove(
+    unit: str,
+    *,
+    expected: t.Mapping[str, str],
+    names: t.Collection[str],
+    not_invocation: str = "",
+    stability_s: float = 0.0,
+    timeout_s: float = 20.0,
+) -> Proof:
+    """Show that the unit's main process was started with exactly ``expected`` among the variables ``names``.
+
+    One consistent read: active and running, a new invocation when ``not_invocation`` is given, the process's own
+    INVOCATION_ID equal to systemd's, an executable that is not systemd's, the variables equal; then the same process,
+    not restarted by itself, for ``stability_s``. Raises NotProven with what was seen instead.
+    """
+    begin = time.monotonic()
+    proof = _await_process(unit, names, not_invocation, begin + timeout_s)
+    seen = dict(proof.environment)
+    if seen != dict(expected):
+        raise NotProven(f"{unit} runs with {_spelled(seen)}, expected was {_spelled(expected)}")
+    stable_until = time.monotonic() + stability_s
+    while True:
+        facts = show(unit)
+        if (facts.main_pid, facts.invocation_id) != (proof.main_pid, proof.invocation_id) or not facts.running:
+            raise NotProven(
+                f"{unit} did not stay up for {stability_s:g} s: {facts.active_state}/{facts.sub_state}, "
+                f"{facts.n_restarts} restarts by itself, result {facts.result}, exit status {facts.exit_status}"
+            )
+        if facts.n_restarts != 0 and not_invocation:
+            raise NotProven(f"{unit} was restarted by systemd {facts.n_restarts} times within {stability_s:g} s")
+        if time.monotonic() >= stable_until:
+            break
+        time.sleep(min(0.2, max(0.0, stable_until - time.monotonic())))
+    return Proof(
+        unit=unit,
+        main_pid=proof.main_pid,
+        invocation_id=proof.invocation_id,
+        n_restarts=facts.n_restarts,
+        exe=proof.exe,
+        environment=seen,
+        seconds=round(time.monotonic() - begin, 3),
+    )
+
+
+def _await_process(unit: str, names: t.Collection[str], not_invocation: str, end: float) -> Proof:
+    last = "nothing"
+    while True:
+        facts = show(unit)
+        last = f"{facts.active_state}/{facts.sub_state}, pid {facts.main_pid}, result {facts.result}"
+        if facts.load_state != "loaded":
+            raise NotProven(f"{unit} is {facts.load_state}")
+        if facts.running and facts.invocation_id and facts.invocation_id != not_invocation:
+            try:
+                environment, executable = process_environment(facts.main_pid)
+            except OSError as error:
+                last = f"pid {facts.main_pid}: {error}"
+            else:
+                own = environment.get("INVOCATION_ID") == facts.invocation_id
+                if own and not os.path.basename(executable).startswith("systemd"):
+                    values = {name: environment[name] for name in names if name in environment}
+                    return Proof(unit, facts.main_pid, facts.invocation_id, facts.n_restarts, executable, values, 0.0)
+        elif facts.running and facts.invocation_id == not_invocation:
+            last = "still the process of before the restart"
+        if time.monotonic() >= end:
+            raise NotProven(
+                f"{unit} does not run: {last}, {facts.n_restarts} restarts by itself, exit status {facts.exit_status}"
+            )
+        time.sleep(0.05)
+
+
+def _spelled(environment: t.Mapping[str, str]) -> str:
+    if not environment:
+        return "no canary variables"
+    return " ".join(f"{key}={printable(value, 120)}" for key, value in sorted(environment.items()))
+
+
+def acknowledged(path: Path, *, main_pid: int, weights_digest: str) -> str | None:
+    """None when the engine acknowledged these weights, else what is wrong.
+
+    The file is the engine's own and so is parsed as hostile: {"pid", "sha256"}; pid is the main process, or one in its
+    control group.
+    """
+    try:
+        raw = json.loads(read_bounded(path, 1 << 16))
+    except FileNotFoundError:
+        return f"the engine wrote no acknowledgement to {path}"
+    except (OSError, ValueError, RecursionError) as error:
+        return f"the acknowledgement cannot be read: {printable(str(error), 200)}"
+    if not isinstance(raw, dict) or isinstance(raw.get("pid"), bool) or not isinstance(raw.get("pid"), int):
+        return "the acknowledgement names no pid"
+    if raw["pid"] != main_pid and not _same_control_group(raw["pid"], main_pid):
+        return f"the acknowledgement is of process {raw['pid']}, the engine is {main_pid}"
+    if raw.get("sha256") != weights_digest:
+        return f"the engine loaded other weights (sha256 {printable(str(raw.get('sha256')), 64)})"
+    return None
+
+
+def _same_control_group(pid: int, other: int) -> bool:
+    try:
+        groups = [Path(f"/proc/{number:d}/cgroup").read_bytes() for number in (pid, other)]
+    except (OSError, ValueError):
+        return False
+    return groups[0] == groups[1]

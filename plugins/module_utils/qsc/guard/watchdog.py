@@ -1,0 +1,386 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The host guards itself: every period root looks at record, heartbeat, engine and files, and ends what is not right.
+
+``diagnose`` is pure: facts in, the first thing that is wrong out. Silence counts against the canary.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import dataclass
+
+from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
+from ..files import digest_file, read_bounded, try_io, write_atomic
+from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, load, save, transition
+from ..verdict import Verdict, Violation
+from . import activation, rollback, systemd
+from .host import MONITOR_TIMER, ROLLBACK_SERVICE, Host
+
+MISSED_LIMIT = 4
+"""More checks missed in a row than this end the run."""
+HALF_JUDGED = 0.5
+_SETTLING_S = 60.0
+"""s: how long a deliberate restart of the engine may take before it counts as down."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one look at the host found; times in s."""
+
+    record: Record
+    verdict: Verdict | None
+    verdict_error: str
+    engine: systemd.UnitFacts
+    dropin_digest: str | None
+    environment_intact: bool
+    weights_intact: bool
+    monitor_timer: str
+    boot_id: str
+    boot: float
+    wall: float
+    late: bool
+    settling_s: float
+
+    @property
+    def elapsed_boot(self) -> float:
+        """s of boot time since the activation."""
+        return self.boot - self.record.activated_boot
+
+    @property
+    def elapsed_wall(self) -> float:
+        """s of wall time since the activation."""
+        return self.wall - self.record.activated_at
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why a run must end."""
+
+    trigger: str
+    reason: str
+    outcome: str = ""
+    violations: tuple[Violation, ...] = ()
+
+
+def _rebooted(facts: Facts) -> Finding | None:
+    if facts.boot_id != facts.record.boot_id:
+        return Finding("reboot", "the host was rebooted during the run")
+    return None
+
+
+def _arming_expired(facts: Facts) -> Finding | None:
+    if facts.record.state == ARMING and facts.boot > facts.record.arming_deadline_boot:
+        return Finding("arming_expired", "the activation was not completed by its deadline")
+    return None
+
+
+def _violated(facts: Facts) -> Finding | None:
+    if facts.verdict is not None and facts.verdict.verdict == "violation":
+        return Finding("qsc_monitor_violation", facts.verdict.message, "violated", facts.verdict.violations)
+    return None
+
+
+def _inconclusive(facts: Facts) -> Finding | None:
+    if facts.verdict is not None and facts.verdict.verdict == "inconclusive":
+        return Finding("inconclusive", facts.verdict.message, "inconclusive")
+    return None
+
+
+def _verdict_unreadable(facts: Facts) -> Finding | None:
+    return Finding("verdict_unreadable", facts.verdict_error) if facts.verdict_error else None
+
+
+def _engine_masked(facts: Facts) -> Finding | None:
+    if facts.engine.load_state != "loaded":
+        return Finding("engine_masked", f"{facts.engine.unit} is {facts.engine.load_state}")
+    return None
+
+
+def _engine_restarted(facts: Facts) -> Finding | None:
+    if facts.engine.n_restarts > 0:
+        return Finding(
+            "engine_restarted",
+            f"{facts.engine.unit} failed and was restarted by systemd {facts.engine.n_restarts} times "
+            f"(result {facts.engine.result}, exit status {facts.engine.exit_status})",
+        )
+    return None
+
+
+def _engine_down(facts: Facts) -> Finding | None:
+    engine = facts.engine
+    settling = engine.active_state in ("activating", "deactivating", "reloading") and facts.settling_s < _SETTLING_S
+    if not engine.running and not settling:
+        return Finding("engine_down", f"{engine.unit} is {engine.active_state}/{engine.sub_state}")
+    return None
+
+
+def _dropin_changed(facts: Facts) -> Finding | None:
+    if facts.dropin_digest is None:
+        return Finding("dropin_removed", "the engine's drop-in was removed by hand")
+    if facts.dropin_digest != facts.record.dropin_digest:
+        return Finding("dropin_changed", "the engine's drop-in was changed by hand")
+    return None
+
+
+def _configuration_changed(facts: Facts) -> Finding | None:
+    if not facts.environment_intact:
+        return Finding("environment_changed", "the engine's environment file was changed or removed by hand")
+    if not facts.weights_intact:
+        return Finding("weights_changed", "the canary's weights file was changed or removed by hand")
+    return None
+
+
+def _monitor_stopped(facts: Facts) -> Finding | None:
+    if facts.monitor_timer != "active":
+        return Finding("timer_stopped", f"{MONITOR_TIMER} is {facts.monitor_timer}: nobody judges the canary")
+    return None
+
+
+def _telemetry_lost(facts: Facts) -> Finding | None:
+    if facts.verdict is not None and facts.verdict.missed_in_a_row > MISSED_LIMIT:
+        return Finding(
+            "telemetry_lost",
+            f"{facts.verdict.missed_in_a_row} checks in a row could not read the telemetry ({facts.verdict.message})",
+        )
+    return None
+
+
+def silence_limit(record: Record) -> float:
+    """s of silence of the monitor that end a run: more than 4 checks missed, and the time of one check."""
+    return (MISSED_LIMIT + 1) * record.interval_s + 5.0
+
+
+def _monitor_silent(facts: Facts) -> Finding | None:
+    begin = facts.record.activated_boot
+    beat = facts.verdict.checked_boot if facts.verdict is not None else begin
+    if beat > facts.boot + 1:
+        return Finding("monitor_silent", "the monitor's heartbeat lies in the future")
+    silent = facts.boot - max(beat, begin)
+    # after a pause of the whole machine the watchdog may run before the monitor: one period of grace when it is late
+    if silent > silence_limit(facts.record) and not facts.late:
+        return Finding(
+            "monitor_silent", f"no check for {silent:.0f} s, the limit is {silence_limit(facts.record):.0f} s"
+        )
+    return None
+
+
+def _hold_expired(facts: Facts) -> Finding | None:
+    record = facts.record
+    if record.outcome == "safe" and facts.boot - record.concluded_boot > record.hold_s:
+        return Finding(
+            "hold_expired", f"safe, but not promoted within {record.hold_s / 3600:g} h of its conclusion", "safe"
+        )
+    return None
+
+
+def _not_safe_at_deadline(facts: Facts) -> Finding | None:
+    if facts.record.outcome == "safe" or facts.elapsed_boot < facts.record.duration_s:
+        return None
+    reasons = reasons_not_safe(facts)
+    if not reasons or facts.elapsed_boot < facts.record.duration_s + 2 * facts.record.interval_s:
+        return None  # the last check may be due just now
+    return Finding("inconclusive", "; ".join(reasons), "inconclusive")
+
+
+_WHILE_ARMING: t.Sequence[t.Callable[[Facts], Finding | None]] = (_rebooted, _arming_expired)
+_WHILE_ACTIVE: t.Sequence[t.Callable[[Facts], Finding | None]] = (
+    _rebooted, _violated, _verdict_unreadable, _engine_masked, _engine_restarted, _engine_down, _dropin_changed,
+    _configuration_changed, _monitor_stopped, _telemetry_lost, _monitor_silent, _inconclusive, _hold_expired,
+    _not_safe_at_deadline,
+)  # fmt: skip
+
+
+def diagnose(facts: Facts) -> Finding | None:
+    """The first reason to end the run, or None. Pure."""
+    for predicate in _WHILE_ARMING if facts.record.state == ARMING else _WHILE_ACTIVE:
+        finding = predicate(facts)
+        if finding is not None:
+            return finding
+    return None
+
+
+def reasons_not_safe(facts: Facts) -> list[str]:
+    """Why the run cannot be called safe; empty when it can. A run that was never judged is never safe."""
+    record, verdict = facts.record, facts.verdict
+    reasons = []
+    if facts.elapsed_boot < record.duration_s or facts.elapsed_wall < record.duration_s:
+        reasons.append(
+            f"the run has lasted {min(facts.elapsed_boot, facts.elapsed_wall):.0f} of {record.duration_s:.0f} s"
+        )
+    if record.latched:
+        reasons.append("a violation was recorded")
+    if verdict is None:
+        return [*reasons, "the run was never judged"]
+    expected = max(1, int(record.duration_s / record.interval_s + 1e-9))
+    if verdict.checks_done < record.required_checks * expected:
+        reasons.append(
+            f"{verdict.checks_done} of {expected} checks were done, {100 * record.required_checks:g} % are needed"
+        )
+    if verdict.max_missed_in_a_row > MISSED_LIMIT:
+        reasons.append(f"{verdict.max_missed_in_a_row} checks were missed in a row")
+    if verdict.checks_judged < HALF_JUDGED * expected:
+        reasons.append(f"{verdict.checks_judged} of {expected} checks could judge, half are needed")
+    if verdict.verdict != "ok" or verdict.status != "GO":
+        reasons.append(f"the last verdict is {verdict.verdict} with status {verdict.status}")
+    if verdict.events < record.min_events:
+        reasons.append(f"{verdict.events} decisions were judged, {record.min_events} are needed")
+    if not verdict.complete:
+        reasons.append("the telemetry has gaps")
+    return reasons
+
+
+def watch(host: Host) -> list[str]:
+    """One look, and what follows from it. Returns what was done, as sentences for the journal."""
+    with host.lock(wait_s=10.0):
+        try:
+            record = load(host.paths.record)
+        except RecordUnreadable as error:
+            return _start_rollback(f"record unreadable: {error.message}")
+        if record is None or not record.in_flight:
+            return _remove_orphans(host, record)
+        if record.state == ROLLING_BACK:
+            return _start_rollback(f"canary {record.id} is rolling back: {record.trigger}")
+        facts = _facts(host, record)
+        finding = diagnose(facts)
+        if finding is None and record.state == ACTIVE:
+            finding, record = _follow_restart(host, facts)
+        if finding is None:
+            return _conclude(host, facts, record)
+        record = rollback.begin(host, record, finding.trigger, finding.reason, finding.violations, finding.outcome)
+        problem = try_io("the record could not be written", lambda: save(host.paths.record, record))
+    notes = _start_rollback(f"canary {record.id}: {finding.trigger}: {finding.reason}")
+    return [*notes, problem] if problem else notes
+
+
+def _start_rollback(why: str) -> list[str]:
+    systemd.start(ROLLBACK_SERVICE, block=False)
+    return [why, f"started {ROLLBACK_SERVICE}"]
+
+
+def _remove_orphans(host: Host, record: Record | None) -> list[str]:
+    units = {host.settings.engine_unit, *([record.engine_unit] if record is not None else [])}
+    paths = [host.paths.engine_env, *(host.paths.dropin(unit) for unit in sorted(units))]
+    orphans = [path for path in paths if path.exists() or path.is_symlink()]
+    if not orphans:
+        return []
+    return _start_rollback(f"{', '.join(map(str, orphans))} without a live record")
+
+
+def _facts(host: Host, record: Record) -> Facts:
+    verdict, verdict_error = None, ""
+    try:
+        verdict = rollback.verdict_of(host, record)
+    except RecordUnreadable as error:
+        verdict_error = error.message
+    if verdict is not None and verdict.boot_id != record.boot_id:
+        verdict = None  # a heartbeat of another boot is no heartbeat
+    boot = host.clock.boot()
+    engine = systemd.show(record.engine_unit)
+    late, settling_s = _remember(host, record, boot, engine)
+    return Facts(
+        record=record,
+        verdict=verdict,
+        verdict_error=verdict_error,
+        engine=engine,
+        dropin_digest=digest_file(host.paths.dropin(record.engine_unit)),
+        environment_intact=_equal(host, "engine_env", host.engine_env_bytes(record)),
+        weights_intact=_equal(host, "weights", host.weights_bytes(record)),
+        monitor_timer=systemd.show(MONITOR_TIMER).active_state,
+        boot_id=host.clock.boot_id(),
+        boot=boot,
+        wall=host.clock.wall(),
+        late=late,
+        settling_s=settling_s,
+    )
+
+
+def _equal(host: Host, name: str, wanted: bytes) -> bool:
+    try:
+        return read_bounded(getattr(host.paths, name)) == wanted
+    except OSError:
+        return False
+
+
+def _remember(host: Host, record: Record, boot: float, engine: systemd.UnitFacts) -> tuple[bool, float]:
+    """Whether this look is late itself, and for how long the engine has been between two states."""
+    try:
+        memory = json.loads(read_bounded(host.paths.watchdog_state))
+        last, since = float(memory["last"]), float(memory["settling_since"])
+    except (OSError, ValueError, KeyError, TypeError):
+        last, since = boot, 0.0
+    settling_since = 0.0 if engine.running else (since or boot)
+    memory = {"last": boot, "settling_since": settling_since}
+    write_atomic(host.paths.watchdog_state, json.dumps(memory).encode())
+    return boot - last > 2 * record.interval_s, boot - settling_since if settling_since else 0.0
+
+
+def _follow_restart(host: Host, facts: Facts) -> tuple[Finding | None, Record]:
+    """A new invocation without a failure is somebody's deliberate restart: prove the effect again."""
+    record, engine = facts.record, facts.engine
+    if not engine.running or engine.invocation_id == record.engine.get("invocation_id"):
+        return None, record
+    try:
+        proof, effective = activation.prove_effect(host, record)
+    except (NotProven, SystemdError) as error:
+        return Finding("restart_not_proven", f"the engine was restarted, and now: {error}"), record
+    record = transition(
+        record,
+        "reprove",
+        engine={"invocation_id": proof.invocation_id, "main_pid": proof.main_pid},
+        effective=effective,
+        proof=proof.to_dict(),
+    )
+    host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective)
+    save(host.paths.record, record)
+    return None, record
+
+
+def _conclude(host: Host, facts: Facts, record: Record) -> list[str]:
+    """At the deadline: safe, when every condition holds. Watching goes on until promoted or rolled back."""
+    if record.state != ACTIVE or record.outcome == "safe" or facts.verdict is None or reasons_not_safe(facts):
+        return []
+    verdict = facts.verdict
+    record = transition(record, "conclude_safe", outcome="safe", concluded_at=facts.wall, concluded_boot=facts.boot)
+    if host.ledger.find("monitoring_completed", record.id) is None:
+        host.log(
+            "monitoring_completed",
+            record,
+            duration_hours=record.duration_s / 3600,
+            checks_performed=verdict.checks_done,
+            checks_judged=verdict.checks_judged,
+            checks_missed=verdict.checks_missed,
+            events=verdict.events,
+            first_id=verdict.first_id,
+            last_id=verdict.last_id,
+            violations=None,
+            result="safe",
+        )
+    save(host.paths.record, record)
+    return [f"canary {record.id}: safe after {verdict.checks_done} checks; still watched"]
+
+
+def decide_at_boot(host: Host) -> list[str]:
+    """Before the engine starts: a run of an earlier boot ends here. Edits files only; the watchdog proves later."""
+    with host.lock(wait_s=5.0):
+        try:
+            record = load(host.paths.record)
+        except RecordUnreadable as error:
+            return [f"{error.message}: the engine starts at baseline, its environment file is gone"]
+        if record is None or not record.live or record.boot_id == host.clock.boot_id():
+            return []
+        finding = Finding("reboot", "the host was rebooted during the run")
+        record = rollback.begin(host, record, finding.trigger, finding.reason, (), "terminated")
+        save(host.paths.record, record)
+        return [f"canary {record.id}: {finding.reason}; the engine starts at baseline"]
+
+
+def run(host: Host) -> tuple[int, list[str]]:
+    """The watchdog unit's whole job: (exit code, sentences). An error of its own is loud, and tried again."""
+    try:
+        return 0, watch(host)
+    except (OSError, QscError) as error:
+        return 1, [f"the watchdog failed: {error}"]

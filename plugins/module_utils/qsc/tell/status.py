@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The state of a host in lines for a terminal."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..verdict import printable
+
+
+def status_lines(facts: t.Mapping[str, t.Any]) -> list[str]:
+    """One screen: what runs, what is judged, what guards it, and the way back."""
+    lines = [f"engine    {_engine(facts)}", f"canary    {_canary(facts)}"]
+    record, verdict = facts.get("record"), facts.get("verdict")
+    if record and facts.get("in_flight"):
+        lines.append(f"weights   {weights_line(record['weights'])}")
+        lines.append(f"baseline  {weights_line(record['baseline'])}")
+    if verdict and facts.get("in_flight"):
+        lines.append(f"verdict   {verdict['verdict']}, status {verdict['status']}: {printable(verdict['message'])}")
+        lines.append(
+            f"checks    {verdict['checks_done']} done, {verdict['checks_judged']} judged, "
+            f"{verdict['checks_missed']} missed; {verdict['events']} decisions"
+        )
+    if facts.get("deadline"):
+        left = facts.get("seconds_left")
+        lines.append(f"until     {facts['deadline']}" + (f" ({_duration(left)} left)" if left is not None else ""))
+    lines.append("guards    " + ", ".join(f"{unit} {state}" for unit, state in facts.get("guards", {}).items()))
+    lines.append(f"proof     {_proof(facts.get('proof') or {})}")
+    if facts.get("rollback_cmd"):
+        lines.append(f"way back  {facts['rollback_cmd']}")
+    lines.extend(f"problem   {printable(problem)}" for problem in facts.get("problems", ()))
+    return lines
+
+
+def weights_line(weights: t.Mapping[str, float]) -> str:
+    """{model: share} as "xgb 28.125 %, ..."."""
+    return ", ".join(f"{name} {100 * value:g} %" for name, value in weights.items())
+
+
+def ledger_line(entry: t.Mapping[str, t.Any]) -> str:
+    """One ledger entry in one line."""
+    text = f"{entry.get('timestamp', '?')}  {entry.get('action', '?'):<22}  {entry.get('canary_model', '')}"
+    if entry.get("action") == "canary_activated":
+        text += f" at {100 * entry.get('canary_weight', 0):g} %; way back: {entry.get('rollback_cmd', '')}"
+    elif entry.get("action") == "rollback_executed":
+        why = "; ".join(entry.get("violations") or ()) or entry.get("reason", "")
+        text += f" {entry.get('outcome', '')} ({entry.get('trigger', '')}): {why}"
+    elif entry.get("action") == "monitoring_completed":
+        text += f" {entry.get('result', '')} after {entry.get('checks_performed', '?')} checks"
+    elif entry.get("reason"):
+        text += f" {entry['reason']}"
+    return printable(text, 2000)
+
+
+def _engine(facts: t.Mapping[str, t.Any]) -> str:
+    engine = facts.get("engine") or {}
+    state = f"{engine.get('active_state', '?')}/{engine.get('sub_state', '?')}"
+    restarts = engine.get("n_restarts", 0)
+    return f"{engine.get('unit', '?')} {state}, pid {engine.get('main_pid', 0)}, {restarts} restarts by itself"
+
+
+def _canary(facts: t.Mapping[str, t.Any]) -> str:
+    record = facts.get("record")
+    if not record:
+        return "none yet"
+    text = f"{record['id']}: {record['model']} at {100 * record['weight']:g} %, {record['state']}"
+    if record["outcome"]:
+        text += f", {record['outcome']}"
+    if record["trigger"]:
+        text += f" ({record['trigger']}: {printable(record['reason'])})"
+    return text
+
+
+def _proof(proof: t.Mapping[str, t.Any]) -> str:
+    if proof.get("state") in ("baseline", "canary"):
+        return f"pid {proof.get('main_pid')} runs the {proof['state']}"
+    return f"not shown: {printable(str(proof.get('reason', '')))}"
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min {whole % 60:02d} s"

@@ -1,0 +1,308 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qsc_canary
+short_description: Arm, commit or roll back a canary on a host
+version_added: 0.1.0
+description:
+  - Keeps the record of the run, proves what the engine's process runs, and writes the ledger.
+  - It never restarts the engine towards the canary; that is the operator's play. It restarts it towards the baseline.
+  - "V(armed): refuses what can be refused, then arms the way back. From here a lost connection, a killed controller or a
+    reboot ends at baseline by itself, at the latest when the arming time-out has passed."
+  - "V(active): proves that the restarted engine runs the canary's weights and commits the run, if the lease still holds."
+  - "V(rolled_back): restores the baseline and proves it, with the same code as the host's own rollback."
+author:
+  - The qsc.canary authors (@qsc-canary)
+attributes:
+  check_mode:
+    support: full
+    description:
+      - With O(state=armed) this is the preflight, everything that can be refused is refused; O(gate) may be left out then.
+      - With O(state=rolled_back) it tells what would be undone.
+  diff_mode:
+    support: full
+    description: Returns the weights before and after, or what is undone.
+options:
+  state:
+    description: What to do.
+    type: str
+    choices: [armed, active, rolled_back]
+    required: true
+  settings:
+    description:
+      - The settings of the host, as the role makes them from its variables.
+      - Without them the installed ones are taken, C(/etc/qsc_canary/config.json).
+    type: dict
+  actor:
+    description: Who acts, for the ledger, for example a user of the controller or the number of a job.
+    type: str
+    default: ""
+  model:
+    description: The canary. Needed for O(state=armed).
+    type: str
+  weight:
+    description: The canary's share of the ensemble's weight.
+    type: float
+    default: 0.10
+  baseline:
+    description: The weights the engine runs without the canary. Exclusive with O(baseline_path).
+    type: dict
+  baseline_path:
+    description: The file the engine reads its weights from. Exclusive with O(baseline).
+    type: path
+  gate:
+    description: The result of M(qsc.canary.qsc_quality_gate), at most 15 minutes old. Needed for O(state=armed).
+    type: dict
+  acknowledge:
+    description: The id of this model's last run, when that was violated.
+    type: str
+    default: ""
+  lease:
+    description: What O(state=armed) returned. Needed for O(state=active).
+    type: dict
+    suboptions:
+      id:
+        description: The canary's id.
+        type: str
+        required: true
+      owner:
+        description: Who holds the lease.
+        type: str
+        required: true
+      generation:
+        description: The record's generation under the lease.
+        type: int
+        required: true
+  marker:
+    description: What M(qsc.canary.qsc_stream_marker) returned after the engine's restart. Needed for O(state=active).
+    type: dict
+  published_weights:
+    description: The weights the engine publishes, where it does, from M(qsc.canary.qsc_published_weights).
+    type: dict
+  trigger:
+    description: Why the run is ended, for the ledger.
+    type: str
+    default: manual
+  reason:
+    description: More of the same in words.
+    type: str
+    default: ""
+  canary_id:
+    description: With O(state=rolled_back) end this run only; refused when another is in flight.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Preflight, changes nothing
+  qsc.canary.qsc_canary:
+    state: armed
+    model: patchtst
+    baseline_path: /etc/quantum/model_weights.json
+  check_mode: true
+
+- name: Restore the baseline
+  qsc.canary.qsc_canary:
+    state: rolled_back
+    reason: maintenance
+"""
+
+RETURN = r"""
+plan:
+  description: With O(state=armed), the C(action) V(activate) or V(already_active), the C(weights) and the C(baseline).
+  type: dict
+  returned: O(state=armed)
+lease:
+  description: The lease on the record, for O(state=active).
+  type: dict
+  returned: O(state=armed), not in check mode
+deadline:
+  description: When the arming, or the monitored time, ends, UTC.
+  type: str
+  returned: O(state=armed) or O(state=active)
+record:
+  description: The record after the step.
+  type: dict
+  returned: success
+proof:
+  description: The process facts that prove the state.
+  type: dict
+  returned: O(state=active) or O(state=rolled_back)
+rollback_cmd:
+  description: What ends the run when pasted into a root shell on the host.
+  type: str
+  returned: O(state=armed) or O(state=active)
+summary:
+  description: The same in lines for a terminal.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
+from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import timestamp
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, rollback
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.weights import checked_weight
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import weights_line
+
+
+def armed(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
+    """Preflight in check mode, else arm."""
+    params = module.params
+    request = activation.Request(
+        model=params["model"],
+        weight=checked_weight(params["weight"]),
+        baseline=params["baseline"],
+        baseline_path=params["baseline_path"] or "",
+        gate=params["gate"],
+        acknowledge=params["acknowledge"],
+    )
+    if module.check_mode:
+        plan, record = activation.preflight(host, request), None
+    else:
+        plan, record = activation.arm(host, request)
+    weights = plan.weights
+    changes = plan.action == "activate"
+    result = {
+        "changed": changes,
+        "plan": {
+            "action": plan.action,
+            "weights": dict(weights.weights),
+            "baseline": dict(weights.baseline),
+            "direction": weights.direction,
+        },
+        "summary": weights.lines(),
+        "diff": {
+            "before": weights_line(weights.baseline if changes else weights.weights) + "\n",
+            "after": weights_line(weights.weights) + "\n",
+        },
+    }
+    if record is None:
+        record = plan.record if plan.action == "already_active" else None
+    if record is not None:
+        result.update(_of_record(record))
+        result["lease"] = {"id": record.id, "owner": record.owner, "generation": record.generation}
+        left = record.arming_deadline_boot - record.armed_boot
+        result["deadline"] = timestamp(record.armed_at + left)
+        if not changes:
+            result["deadline"] = timestamp(record.activated_at + record.duration_s)
+            result["summary"] = [f"canary {record.id} is active and proven: nothing changed", *weights.lines()]
+    return result
+
+
+def active(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
+    """Prove the effect and commit the run."""
+    lease, marker = module.params["lease"], module.params["marker"]
+    if module.check_mode:
+        return {"changed": True, "summary": ["would prove the effect and commit the run"]}
+    record, proof = activation.activate(
+        host,
+        canary_id=lease["id"],
+        owner=lease["owner"],
+        generation=lease["generation"],
+        since=marker,
+        published=module.params["published_weights"],
+    )
+    deadline = timestamp(record.activated_at + record.duration_s)
+    how = {
+        "acknowledged": "the engine acknowledged these weights",
+        "published": "the engine publishes these weights",
+        "unproven": "NOT PROVEN that the engine uses these weights (accepted by qsc_canary_accept_unproven)",
+    }[record.effective]
+    return {
+        "changed": True,
+        **_of_record(record),
+        "proof": proof.to_dict(),
+        "deadline": deadline,
+        "summary": [
+            f"canary {record.id} is active: {record.model} at {100 * record.weight:g} %",
+            f"proven: {proof.unit} pid {proof.main_pid} runs {weights_line(record.weights)}; {how}",
+            f"monitored every {record.interval_s:g} s until {deadline}; any violation restores the baseline by itself",
+            f"way back: {activation.rollback_command(record.id)}",
+        ],
+    }
+
+
+def rolled_back(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
+    """Restore and prove the baseline, or tell what would be undone."""
+    if module.check_mode:
+        found = rollback.pending(host)
+        return {
+            "changed": bool(found),
+            "summary": [f"would {line}" for line in found] or ["already at baseline, nothing to change"],
+            "diff": {"before": "".join(f"{line}\n" for line in found), "after": ""},
+        }
+    outcome = rollback.roll_back(
+        host,
+        trigger=module.params["trigger"],
+        reason=module.params["reason"],
+        canary_id=module.params["canary_id"],
+    )
+    return {
+        "changed": outcome.changed,
+        "record": outcome.record.to_dict() if outcome.record is not None else None,
+        "proof": outcome.proof.to_dict() if outcome.proof is not None else None,
+        "summary": outcome.lines(),
+    }
+
+
+def _of_record(record: Record) -> dict[str, t.Any]:
+    return {"record": record.to_dict(), "rollback_cmd": activation.rollback_command(record.id)}
+
+
+def act(module: AnsibleModule) -> dict[str, t.Any]:
+    """One step."""
+    carried_digest()
+    host = make_host(module)
+    steps = {"armed": armed, "active": active, "rolled_back": rolled_back}
+    return steps[module.params["state"]](module, host)
+
+
+def main() -> t.NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["armed", "active", "rolled_back"], "required": True},
+            "settings": {"type": "dict"},
+            "actor": {"type": "str", "default": ""},
+            "model": {"type": "str"},
+            "weight": {"type": "float", "default": 0.10},
+            "baseline": {"type": "dict"},
+            "baseline_path": {"type": "path"},
+            "gate": {"type": "dict"},
+            "acknowledge": {"type": "str", "default": ""},
+            "lease": {
+                "type": "dict",
+                "options": {
+                    "id": {"type": "str", "required": True},
+                    "owner": {"type": "str", "required": True},
+                    "generation": {"type": "int", "required": True},
+                },
+            },
+            "marker": {"type": "dict"},
+            "published_weights": {"type": "dict"},
+            "trigger": {"type": "str", "default": "manual"},
+            "reason": {"type": "str", "default": ""},
+            "canary_id": {"type": "str", "default": ""},
+        },
+        required_if=[("state", "armed", ("model",)), ("state", "active", ("lease", "marker"))],
+        mutually_exclusive=[("baseline", "baseline_path")],
+        supports_check_mode=True,
+    )
+    run_module(module, act)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qsc_canary_info
+short_description: Tell what canary a host runs and what guards it
+version_added: 0.1.0
+description:
+  - Gathers the record, the last check, the engine's process facts, the guards and the ledger's end. Changes nothing.
+author:
+  - The qsc.canary authors (@qsc-canary)
+attributes:
+  check_mode:
+    support: full
+    description: This action does not modify state.
+  diff_mode:
+    support: N/A
+    description: This action does not modify state.
+options:
+  settings:
+    description:
+      - The settings of the host, as the role makes them from its variables.
+      - Without them the installed ones are taken, C(/etc/qsc_canary/config.json).
+    type: dict
+  actor:
+    description: Who acts, for the ledger, for example a user of the controller or the number of a job.
+    type: str
+    default: ""
+  tail:
+    description: How many ledger entries to return.
+    type: int
+    default: 5
+"""
+
+EXAMPLES = r"""
+- name: Look at the canary
+  qsc.canary.qsc_canary_info:
+  register: canary
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ canary.summary }}"
+"""
+
+RETURN = r"""
+record:
+  description: The record of the newest run, null when there never was one.
+  type: dict
+  returned: success
+in_flight:
+  description: Whether a run has neither ended at baseline nor been promoted.
+  type: bool
+  returned: success
+agent:
+  description: Whether the agent is installed, its digest, and the digest this collection carries.
+  type: dict
+  returned: success
+engine:
+  description: What systemd says of the engine; C(started_ms) is its last start in ms since 1970.
+  type: dict
+  returned: success
+dropin:
+  description: Path, presence and SHA-256 of the engine's drop-in.
+  type: dict
+  returned: success
+guards:
+  description: The state of the units that guard the run.
+  type: dict
+  returned: success
+verdict:
+  description: The monitor's last verdict on this run, null when there is none.
+  type: dict
+  returned: success
+proof:
+  description: What the engine's process runs, V(canary), V(baseline) or V(unproven), with the process facts.
+  type: dict
+  returned: success
+deadline:
+  description: When the present state ends by itself, UTC.
+  type: str
+  returned: success
+seconds_left:
+  description: Seconds left of the monitored time.
+  type: float
+  returned: success
+ledger_tail:
+  description: The newest ledger entries, oldest first.
+  type: list
+  elements: dict
+  returned: success
+rollback_cmd:
+  description: What ends the run when pasted into a root shell on the host; empty when none is in flight.
+  type: str
+  returned: success
+problems:
+  description: What could not be read.
+  type: list
+  elements: str
+  returned: success
+summary:
+  description: The same in lines for a terminal.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
+from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import status
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import status_lines
+
+
+def act(module: AnsibleModule) -> dict[str, t.Any]:
+    """Gather, and change nothing."""
+    carried_digest()
+    facts = status.gather(make_host(module), tail=module.params["tail"])
+    return {"changed": False, "summary": status_lines(facts), **facts}
+
+
+def main() -> t.NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            "settings": {"type": "dict"},
+            "actor": {"type": "str", "default": ""},
+            "tail": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    run_module(module, act)
+
+
+if __name__ == "__main__":
+    main()
