@@ -1,0 +1,146 @@
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Several hosts: up, down, found again, cleaned away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from . import image
+from .errors import HostsError
+from .machine import Host, authorized_keys
+from .setup import BASE_IMAGE, BUILD, CHECKOUT, IMAGE, LABEL, locked, podman, require
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_MINE = f"label={LABEL}={CHECKOUT}"
+
+
+def names(name: str, count: int | None = None) -> list[str]:
+    """Return the hosts' names: NAME itself, or NAME-1 to NAME-count."""
+    made = [name] if count is None else [f"{name}-{number}" for number in range(1, count + 1)]
+    for each in made:
+        if not _NAME.fullmatch(each):
+            raise HostsError(f"{each!r} is no host name: small letters, digits and hyphens, at most 40")
+    return made
+
+
+def existing() -> list[Host]:
+    """Return the hosts of this checkout that run, by name."""
+    shown = podman("ps", "--filter", _MINE, "--format", "json").stdout
+    hosts = []
+    for entry in json.loads(shown or "[]"):
+        port = next((p["host_port"] for p in entry.get("Ports") or [] if p["container_port"] == 22), 0)
+        hosts.append(Host(entry["Labels"][f"{LABEL}.name"], port))
+    return sorted(hosts, key=lambda host: host.name)
+
+
+def get(name: str) -> Host:
+    """Return one running host."""
+    for host in existing():
+        if host.name == name:
+            return host
+    raise HostsError(f"no host {name!r} is up; up are: {', '.join(h.name for h in existing()) or 'none'}")
+
+
+def _all_names() -> list[str]:
+    shown = podman("ps", "--all", "--filter", _MINE, "--format", "json").stdout
+    return sorted(entry["Labels"][f"{LABEL}.name"] for entry in json.loads(shown or "[]"))
+
+
+def _start(name: str, tag: str, keys: str) -> Host:
+    # The port is podman's choice: asking the kernel for a free one first would leave a gap for somebody else.
+    container = Host(name, 0).container
+    podman(
+        "run", "--detach", "--name", container, "--hostname", f"qsc-test-{name}",
+        "--label", f"{LABEL}={CHECKOUT}", "--label", f"{LABEL}.name={name}",
+        "--systemd=always", "--privileged", "--stop-signal", "SIGRTMIN+3",
+        "--publish", "127.0.0.1::22", "--volume", f"{keys}:/etc/ssh/qsc-test-authorized-keys:ro",
+        tag, "/sbin/init",
+    )  # fmt: skip
+    shown = podman("port", container, "22/tcp").stdout.strip()
+    host = Host(name, int(shown.rsplit(":", 1)[1]))
+    host.wait_booted()
+    return host
+
+
+def up(wanted: Sequence[str], *, replace: bool = False, suite: str = image.SUITE) -> list[Host]:
+    """Start hosts of these names, several at once, and wait until each has booted.
+
+    A name that is taken is an error (another run may be using the host) unless ``replace``.
+    """
+    require()
+    for name in wanted:
+        names(name)
+    tag = image.build(suite)
+    keys = authorized_keys()
+    with locked(BUILD / "hosts.lock"):
+        taken = sorted(set(wanted) & set(_all_names()))
+        if taken and not replace:
+            raise HostsError(
+                f"already there: {', '.join(taken)}. Another test run may be using them;"
+                f" if not: python3 tests/hosts/hosts.py down {' '.join(taken)}"
+            )
+        _remove(taken)
+        with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
+            started = [pool.submit(_start, name, tag, keys) for name in wanted]
+        try:
+            return [one.result() for one in started]
+        except BaseException:
+            _remove([name for name in wanted if name in _all_names()])
+            raise
+
+
+def _remove(gone: Sequence[str]) -> None:
+    if gone:
+        containers = [Host(name, 0).container for name in gone]
+        podman("rm", "--force", "--volumes", "--time", "0", "--ignore", *containers)
+
+
+def down(gone: Sequence[str] | None = None) -> list[str]:
+    """Remove hosts of this checkout (all without names); return the names that were there."""
+    there = _all_names()
+    chosen = there if gone is None else [name for name in gone if name in there]
+    _remove(chosen)
+    return chosen
+
+
+@contextlib.contextmanager
+def session(name: str, count: int = 1, *, suite: str = image.SUITE) -> Iterator[list[Host]]:
+    """Give hosts NAME-1 .. NAME-count to one test run and take them away afterwards.
+
+    The lock is the run's own: remains of a killed run are replaced, a second run of the same name is refused.
+    """
+    with locked(BUILD / f"session-{names(name)[0]}.lock", wait=False) as mine:
+        if not mine:
+            raise HostsError(f"another test run holds the hosts {name!r}")
+        wanted = names(name, count)
+        down([left for left in _all_names() if re.fullmatch(re.escape(name) + r"-\d+", left)])
+        hosts = up(wanted, suite=suite)
+        try:
+            yield hosts
+        finally:
+            down(wanted)
+
+
+def clean() -> list[str]:
+    """Remove this checkout's hosts and files, and every test-host image that nobody uses; return what went."""
+    gone = [f"host {name}" for name in down()]
+    shown = podman("images", "--all", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+    used = set(podman("ps", "--all", "--format", "{{.Image}}").stdout.split())
+    # The host images first: the base cannot go while one of them stands on it.
+    for prefix in (IMAGE + ":", BASE_IMAGE + ":"):
+        for name in shown:
+            unused = name.startswith(prefix) and name not in used
+            if unused and podman("rmi", name, check=False).returncode == 0:
+                gone.append(f"image {name}")
+    if BUILD.exists():
+        shutil.rmtree(str(BUILD))
+        gone.append(f"folder {BUILD}")
+    return gone
