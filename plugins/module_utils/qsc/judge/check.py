@@ -1,0 +1,310 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""One check of a canary under watch: what its own decisions since the marker say. Changes nothing.
+
+The canary and the ensemble are judged; what the other models do is shown, never a reason to roll back.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+from ..verdict import Violation
+from . import rules
+from .cadence import SAMPLE, Cadence, about
+from .cutover import ZERO, StreamId
+from .decisions import parse
+from .loss import Seen, StreamInfo, lost_between
+from .options import MonitorOptions
+from .stream import StreamGone, StreamReader
+from .summary import (
+    EnsembleFigures,
+    ModelFigures,
+    ModelSummary,
+    Summary,
+    ensemble_figures,
+    known,
+    model_figures,
+    percent,
+)
+
+OK, WAITING, VIOLATION, INCONCLUSIVE = "ok", "waiting", "violation", "inconclusive"
+COVERAGE_FROM = 20
+"""Decisions from which the canary's coverage is judged; so many in a row without it mean that it is gone."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one check leaves to the next: how far it read, and when (ms of Redis' clock) the newest decision was
+    first seen; its own ID may lie in the future when a publisher's clock is wrong."""
+
+    seen: Seen
+    last_id: StreamId | None = None
+    last_seen_ms: int = 0
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON-ready data."""
+        return {
+            "cursor": str(self.seen.cursor),
+            "entries_added": self.seen.entries_added,
+            "first_id": str(self.seen.first_id) if self.seen.first_id else None,
+            "last_id": str(self.last_id) if self.last_id else None,
+            "last_seen_ms": self.last_seen_ms,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: t.Any) -> Progress:
+        """Take what ``to_dict`` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        first, last, added = raw["first_id"], raw["last_id"], raw["entries_added"]
+        seen = Seen(
+            StreamId.parse(raw["cursor"]),
+            None if added is None else int(added),
+            None if first is None else StreamId.parse(first),
+        )
+        return cls(seen, None if last is None else StreamId.parse(last), int(raw["last_seen_ms"]))
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found. ``violations`` are the canary's, the ensemble's and the stream's: any of them ends the
+    run. ``incumbent_violations`` are the other models'."""
+
+    options: MonitorOptions
+    stream: str
+    verdict: str
+    status: str
+    message: str
+    violations: tuple[Violation, ...]
+    incumbent_violations: tuple[Violation, ...] = ()
+    complete: bool = True
+    events: int = 0
+    first_id: StreamId | None = None
+    last_id: StreamId | None = None
+    lag_s: float | None = None
+    elapsed_s: float = 0.0
+    stale_after_s: float = 0.0
+    max_wait_s: float = 0.0
+    models: tuple[ModelFigures, ...] = ()
+    ensemble: EnsembleFigures | None = None
+    ignored: t.Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> bool:
+        """True when the rules of domain were applied to enough decisions."""
+        return self.verdict in (OK, VIOLATION) and self.events >= self.options.min_events
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The module's return, JSON-ready, but for the scoreboard made of it."""
+        return {
+            "model": self.options.model,
+            "weight": self.options.weight,
+            "stream": self.stream,
+            "policy": self.options.policy,
+            "since": str(self.options.since),
+            "verdict": self.verdict,
+            "status": self.status,
+            "message": self.message,
+            "events": self.events,
+            "min_events": self.options.min_events,
+            "window": {
+                "first_id": str(self.first_id) if self.first_id else "",
+                "last_id": str(self.last_id) if self.last_id else "",
+                "truncated": not self.complete,
+            },
+            "lag_s": self.lag_s,
+            "elapsed_s": self.elapsed_s,
+            "stale_after_s": self.stale_after_s,
+            "max_wait_s": self.max_wait_s,
+            "violations": [asdict(item) for item in self.violations],
+            "incumbent_violations": [asdict(item) for item in self.incumbent_violations],
+            "models": {model.name: model.to_dict() for model in self.models},
+            "ensemble": self.ensemble.to_dict() if self.ensemble else {},
+            "ignored": dict(self.ignored),
+            "limits": asdict(self.options.limits),
+        }
+
+
+@dataclass
+class _Window:
+    """The decisions of one check: their summary, and in which of them (newest first) the canary voted."""
+
+    summary: Summary = field(default_factory=Summary)
+    voted: list[tuple[StreamId, bool]] = field(default_factory=list)
+
+
+def check(
+    reader: StreamReader, options: MonitorOptions, progress: Progress | None, elapsed_s: float
+) -> tuple[CheckResult, Progress]:
+    """One check. ``elapsed_s``: s since the activation; ``progress``: what the check before returned, if any.
+
+    A stream that is gone is a violation: silence counts against the canary. Other troubles raise TelemetryError.
+    """
+    progress = progress or Progress(Seen(options.since, options.entries_added))
+    try:
+        before = reader.info()
+        window = _read(reader, options, before.last_generated_id)
+        after = reader.info()
+        stale_after, max_wait = _patience(reader, options)
+    except StreamGone as error:
+        return _gone(reader, options, str(error), elapsed_s), progress
+    now_ms = reader.server_ms()
+    lost = lost_between(progress.seen, after)
+    new = _advance(progress, before, window.summary.last_id, now_ms)
+    lag_s = _lag(new, now_ms, elapsed_s)
+    return _judge(reader.stream, options, window, lost, lag_s, elapsed_s, stale_after, max_wait), new
+
+
+def _read(reader: StreamReader, options: MonitorOptions, until: StreamId) -> _Window:
+    window = _Window()
+    for entry in reader.newest(options.window_events, options.since, until):
+        decision = parse(entry.id, entry.fields, options.dialect)
+        window.summary.add(decision)
+        vote = decision.votes.get(options.model)
+        window.voted.append((entry.id, vote is not None and not vote.shadow))
+    return window
+
+
+def _patience(reader: StreamReader, options: MonitorOptions) -> tuple[float, float]:
+    """The stale limit and the longest wait; what is ``auto`` follows from the decisions before the marker."""
+    if options.stale_after is not None and options.max_wait is not None:
+        return options.stale_after, options.max_wait
+    cadence = Cadence.of(entry.id for entry in reader.newest(SAMPLE, ZERO, options.since))
+    stale_after = cadence.stale_after_s if options.stale_after is None else options.stale_after
+    return stale_after, cadence.max_wait_s(options.min_events) if options.max_wait is None else options.max_wait
+
+
+def _advance(progress: Progress, before: StreamInfo, last_id: StreamId | None, now_ms: int) -> Progress:
+    """Read up to the look BEFORE the window was read: what came later is the next check's to answer for."""
+    seen = Seen(max(before.last_generated_id, progress.seen.cursor), before.entries_added, before.first_id)
+    if last_id is None or last_id == progress.last_id:
+        return Progress(seen, progress.last_id, progress.last_seen_ms)
+    return Progress(seen, last_id, now_ms)
+
+
+def _lag(progress: Progress, now_ms: int, elapsed_s: float) -> float:
+    """Seconds since the newest decision of the canary's time; since the activation while there is none."""
+    if progress.last_id is None:
+        return elapsed_s
+    return max(0, now_ms - progress.last_id.ms, now_ms - progress.last_seen_ms) / 1000
+
+
+def _gone(reader: StreamReader, options: MonitorOptions, message: str, elapsed_s: float) -> CheckResult:
+    violation = Violation(rules.STALE, rules.STREAM, None, None, f"Stale telemetry: {message}")
+    violations = (violation, *rules.derived([violation], options.model, rules.NO_GO_STATUS))
+    return CheckResult(
+        options, reader.stream, VIOLATION, rules.NO_GO_STATUS, violation.message, violations,
+        complete=False, elapsed_s=elapsed_s,
+    )  # fmt: skip
+
+
+def _judge(
+    stream: str,
+    options: MonitorOptions,
+    window: _Window,
+    lost: str,
+    lag_s: float,
+    elapsed_s: float,
+    stale_after: float,
+    max_wait: float,
+) -> CheckResult:
+    summary, limits = window.summary, options.limits
+    canary = model_figures(options.model, summary.models.get(options.model, ModelSummary()), summary.events)
+    ensemble = ensemble_figures(summary)
+    others = tuple(
+        model_figures(name, model, summary.events)
+        for name, model in sorted(summary.models.items())
+        if name != options.model
+    )
+    enough = summary.events >= options.min_events
+    blockers = rules.judge_blockers(summary)
+    ours = [item for item in blockers if item.subject in (options.model, rules.STREAM)]
+    theirs = [item for item in blockers if item not in ours]
+    if lost:
+        ours.append(Violation(rules.TRUNCATED, rules.STREAM, None, None, f"Truncated telemetry: {lost}"))
+    if elapsed_s >= limits.start_grace:
+        ours += rules.judge_lag(lag_s, stale_after)
+        ours += _missing(window, canary, options)
+    if enough:
+        ours += rules.judge_model(canary, limits)
+        ours += rules.judge_ensemble(ensemble, limits, weight=options.weight)
+        theirs += [item for model in others if model.voting for item in rules.judge_model(model, limits)]
+    else:
+        ours += rules.judge_early(canary, _span_s(window.voted), limits)
+
+    own = any(item.subject != rules.ENSEMBLE for item in ours)
+    word = rules.status(own, ensemble, limits, weight=options.weight)
+    if not enough and word == rules.GO:
+        word = rules.WAIT  # GO is a word about min_events decisions
+    verdict, message = _verdict(options, summary.events, ours, elapsed_s, max_wait)
+    return CheckResult(
+        options=options,
+        stream=stream,
+        verdict=verdict,
+        status=word,
+        message=message,
+        violations=tuple(ours + rules.derived(ours, options.model, word)),
+        incumbent_violations=tuple(theirs),
+        complete=not lost,
+        events=summary.events,
+        first_id=summary.first_id,
+        last_id=summary.last_id,
+        lag_s=known(lag_s),
+        elapsed_s=elapsed_s,
+        stale_after_s=stale_after,
+        max_wait_s=max_wait,
+        models=(canary, *others),
+        ensemble=ensemble,
+        ignored=dict(summary.ignored),
+    )
+
+
+def _missing(window: _Window, canary: ModelFigures, options: MonitorOptions) -> list[Violation]:
+    """canary_missing. Decisions before its first vote do not count while they lie in the grace of the start; after
+    that, a long good past must not hide that it fell silent: the newest ones are looked at by themselves."""
+    voted = _without_start(window.voted, options.limits.start_grace)
+    if len(voted) < COVERAGE_FROM:
+        return []
+    found = rules.judge_coverage(
+        options.model, percent(sum(yes for _id, yes in voted), len(voted)), options.limits, shadow=canary.shadow
+    )
+    newest = voted[:COVERAGE_FROM]
+    if found or any(yes for _id, yes in newest):
+        return found
+    text = f"Canary missing: not in one of the newest {COVERAGE_FROM} decisions"
+    return [Violation(rules.MISSING, options.model, 0.0, options.limits.min_coverage, text)]
+
+
+def _without_start(voted: t.Sequence[tuple[StreamId, bool]], grace_s: float) -> t.Sequence[tuple[StreamId, bool]]:
+    """The decisions (newest first) without those before the canary's first vote that fall into the grace, which
+    begins at the first decision of the window."""
+    if not voted:
+        return voted
+    end_ms = voted[-1][0].ms + 1000 * grace_s
+    keep = len(voted)
+    while keep and not voted[keep - 1][1] and voted[keep - 1][0].ms < end_ms:
+        keep -= 1
+    return voted[:keep]
+
+
+def _span_s(voted: t.Sequence[tuple[StreamId, bool]]) -> float:
+    times = [entry.ms for entry, yes in voted if yes]
+    return (times[0] - times[-1]) / 1000 if times else 0.0
+
+
+def _verdict(
+    options: MonitorOptions, events: int, ours: t.Sequence[Violation], elapsed_s: float, max_wait: float
+) -> tuple[str, str]:
+    if ours:
+        return VIOLATION, "; ".join(item.message for item in ours)
+    if events >= options.min_events:
+        return OK, f"{events} decisions judged, nothing against {options.model}"
+    count = f"{events} of {options.min_events} decisions"
+    if elapsed_s > max_wait:
+        return INCONCLUSIVE, f"{count} after {about(elapsed_s)} (longest wait: {about(max_wait)})"
+    if not events or not elapsed_s > 0:
+        return WAITING, f"{count}, no rate known yet"
+    left = (options.min_events - events) * elapsed_s / events
+    return WAITING, f"{count}, about {about(left)} at this rate"

@@ -1,0 +1,255 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""One stream entry -> one decision: every model's vote, and every reason why the entry cannot be trusted. Pure.
+
+Nothing here raises on what an entry holds: whatever is wrong becomes a blocker, and a blocker fails the gate.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing as t
+from dataclasses import dataclass, field
+
+from ..errors import BadInput
+from ..verdict import printable
+from .cutover import StreamId
+
+ACTIONS = ("BUY", "SELL", "HOLD")
+INVALID_CONFIDENCE = "invalid_confidence"
+INVALID_ACTION = "invalid_action"
+INVALID_PAYLOAD = "invalid_payload"
+
+_FALLBACK_SOURCES = ("insufficient_history", "fallback_rules")
+_MOST_BYTES = 1 << 20
+_MOST_DIGITS = 400
+_MOST_MODELS = 64
+_MOST_NAME = 64
+
+Fields = t.Sequence[tuple[bytes, bytes]]
+
+
+class Vote(t.NamedTuple):
+    """What one model said in one decision. ``confidence`` is in [0, 1]."""
+
+    action: str
+    confidence: float
+    normalized: bool
+    source: str
+    fallback: bool
+    shadow: bool
+
+
+class Blocker(t.NamedTuple):
+    """Why an entry, or one model in it (``model`` is then not empty), cannot be judged."""
+
+    code: str
+    model: str
+    message: str
+
+
+class Decision(t.NamedTuple):
+    """One entry, read. ``inactive`` did not predict, ``ignored`` are no models; neither votes."""
+
+    id: StreamId
+    votes: t.Mapping[str, Vote]
+    blockers: tuple[Blocker, ...]
+    inactive: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    fingerprint: int = 0
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How this engine names its models: ``aliases`` {from: to}, and names which are no models."""
+
+    aliases: t.Mapping[str, str] = field(default_factory=dict)
+    ignore: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, aliases: t.Any = None, ignore: t.Any = ()) -> Dialect:
+        """Check and take the options. Raises BadInput."""
+        aliases = {} if aliases is None else aliases
+        if not isinstance(aliases, t.Mapping):
+            raise BadInput(f"aliases={aliases!r:.80} is not a dictionary", remedy="Give {name in telemetry: model}.")
+        for name, target in aliases.items():
+            if not isinstance(name, str) or not isinstance(target, str) or not name or not target:
+                raise BadInput(
+                    f"aliases[{name!r}]={target!r:.80} is not a name", remedy="Give {name in telemetry: model}."
+                )
+            if target in aliases and aliases[target] != target:
+                raise BadInput(
+                    f"aliases[{name!r}]={target!r} is itself an alias", remedy="Map every name to its final model."
+                )
+        return cls(dict(aliases), frozenset(ignore or ()))
+
+
+class _Untrusted(ValueError):
+    """The payload is JSON that means two things at once, or more than a decision can hold."""
+
+
+def parse(entry_id: StreamId, fields: Fields, dialect: Dialect) -> Decision:
+    """Read one entry. ``fields`` are (name, value) pairs in bytes, as the stream holds them."""
+    fingerprint = 0
+    try:
+        payload, breakdown = _breakdown(fields)
+        fingerprint = hash(payload)
+    except _Untrusted as error:
+        return _refused(entry_id, str(error))
+    except RecursionError:
+        return _refused(entry_id, "payload is nested too deeply")
+    except ValueError as error:
+        return _refused(entry_id, f"payload is not JSON: {error}")
+    return _decision(entry_id, breakdown, dialect, fingerprint)
+
+
+def _refused(entry_id: StreamId, message: str) -> Decision:
+    return Decision(entry_id, {}, (Blocker(INVALID_PAYLOAD, "", printable(message, 200)),))
+
+
+def _breakdown(fields: Fields) -> tuple[bytes, dict[str, t.Any]]:
+    """The bytes that were judged, and the model breakdown in them."""
+    payload = _single(fields, b"payload")
+    own_field = _single(fields, b"model_breakdown")  # older publishers
+    if payload is None and own_field is None:
+        raise _Untrusted(_nothing_to_judge(fields, "the entry has neither a payload nor a model_breakdown"))
+    found: t.Any = None
+    if payload is not None:
+        event = _load(payload)
+        if not isinstance(event, dict):
+            raise _Untrusted(f"payload is not an object but {type(event).__name__}")
+        found = event.get("model_breakdown")
+        if isinstance(found, str):
+            found = _load(found.encode("utf-8", "surrogatepass"))
+    if own_field is not None:
+        other = _load(own_field)
+        if found is not None and found != other:
+            raise _Untrusted("the entry holds two different model breakdowns")
+        found = other
+    if found is None:
+        raise _Untrusted(_nothing_to_judge(fields, "payload has no model_breakdown"))
+    if not isinstance(found, dict):
+        raise _Untrusted(f"model_breakdown is not an object but {type(found).__name__}")
+    if not found:
+        raise _Untrusted("model_breakdown is empty")
+    if len(found) > _MOST_MODELS:
+        raise _Untrusted(f"model_breakdown names {len(found)} models, more than {_MOST_MODELS}")
+    return payload if payload is not None else own_field or b"", found
+
+
+def _nothing_to_judge(fields: Fields, message: str) -> str:
+    kinds = [value.decode("utf-8", "replace") for name, value in fields if name == b"event_type"]
+    return f"{message} (event_type {kinds[0][:60]!r}; select decisions with the option match)" if kinds else message
+
+
+def _single(fields: Fields, wanted: bytes) -> bytes | None:
+    values = [value for name, value in fields if name == wanted]
+    if len(values) > 1:
+        raise _Untrusted(f"the entry has the field {wanted.decode()} {len(values)} times")
+    return values[0] if values else None
+
+
+def _load(data: bytes) -> t.Any:
+    if len(data) > _MOST_BYTES:
+        raise _Untrusted(f"payload has {len(data)} bytes, more than {_MOST_BYTES}")
+    return json.loads(data, object_pairs_hook=_unique, parse_int=_bounded_int)
+
+
+def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):  # json would silently let the last one win
+        names = [name for name, _value in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Untrusted(f"payload has the key {twice[:60]!r} twice in one object")
+    return found
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > _MOST_DIGITS:  # older Pythons take quadratic time for it
+        raise _Untrusted(f"payload has a number of {len(text)} digits")
+    return int(text)
+
+
+def _decision(entry_id: StreamId, breakdown: dict[str, t.Any], dialect: Dialect, fingerprint: int) -> Decision:
+    votes: dict[str, Vote] = {}
+    blockers: list[Blocker] = []
+    inactive: list[str] = []
+    ignored: list[str] = []
+    seen: set[str] = set()
+    for raw_name, said in breakdown.items():
+        name = dialect.aliases.get(raw_name, raw_name)
+        if name in dialect.ignore or raw_name in dialect.ignore:
+            ignored.append(name)
+            continue
+        if not 0 < len(name) <= _MOST_NAME or not name.isprintable():
+            blockers.append(Blocker(INVALID_PAYLOAD, "", f"{printable(name, 60)!r} is not a model's name"))
+            continue
+        if name in seen:
+            blockers.append(Blocker(INVALID_PAYLOAD, name, "two entries in one decision, after aliases"))
+            votes.pop(name, None)
+            continue
+        seen.add(name)
+        vote = _vote(name, said)
+        if isinstance(vote, Vote):
+            votes[name] = vote
+        elif vote is None:
+            inactive.append(name)
+        else:
+            blockers.extend(vote)
+    return Decision(entry_id, votes, tuple(blockers), tuple(inactive), tuple(ignored), fingerprint)
+
+
+def _vote(model: str, said: t.Any) -> Vote | list[Blocker] | None:
+    """The vote, or None for a model that did not predict, or what is wrong with it."""
+    if not isinstance(said, dict):
+        return [Blocker(INVALID_PAYLOAD, model, f"its entry is not an object but {type(said).__name__}")]
+    flags = [said.get(name) for name in ("inactive", "shadow")]
+    if not all(flag is None or isinstance(flag, bool) for flag in flags):
+        # "false" is true to a careless reader: a flag that is not a boolean decides nothing.
+        return [Blocker(INVALID_PAYLOAD, model, f"inactive or shadow is not a boolean: {_show(flags)}")]
+    if flags[0]:
+        return None
+    blockers = []
+    action = said.get("action")
+    if not isinstance(action, str) or action not in ACTIONS:
+        blockers.append(Blocker(INVALID_ACTION, model, f"action is {_show(action)}, not one of BUY, SELL, HOLD"))
+    confidence = normalized(said.get("confidence"))
+    if confidence is None:
+        blockers.append(Blocker(INVALID_CONFIDENCE, model, f"confidence is {_show(said.get('confidence'))}"))
+    if blockers or confidence is None:
+        return blockers
+    source = said.get("model")
+    source = printable(source, 64) if isinstance(source, str) else ""
+    fallback = source.endswith(_FALLBACK_SOURCES)
+    return Vote(str(action), confidence[0], confidence[1], source, fallback, bool(flags[1]))
+
+
+def normalized(value: t.Any) -> tuple[float, bool] | None:
+    """A confidence in [0, 1] and whether it was a logit (> 1, put through the sigmoid); None when it is invalid.
+
+    Invalid: not a number, a boolean, NaN, infinite, negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(number) or not number >= 0:
+        return None
+    return (number, False) if number <= 1 else (sigmoid(number), True)
+
+
+def sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)), by the branch that cannot overflow."""
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
+
+
+def _show(value: t.Any) -> str:
+    return printable(repr(value), 60)

@@ -1,0 +1,278 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The monitor unit's whole job: one check, its verdict, its state, its scoreboard. Writes in its own folder only."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ..errors import RecordUnreadable, TelemetryError
+from ..files import Clock, read_json, write_atomic, write_json
+from ..record import ACTIVE, ARMING, Record, load
+from ..settings import Paths
+from ..verdict import Verdict, Violation, printable
+from . import rules
+from .check import INCONCLUSIVE, VIOLATION, WAITING, CheckResult, Progress, check
+from .connection import Connection
+from .cutover import StreamId
+from .options import MonitorOptions
+from .stream import StreamReader
+
+SCHEMA = 1
+EXIT_OK, EXIT_VIOLATION, EXIT_TRANSIENT = 0, 1, 75
+TRANSIENT = "transient"
+_MOST_VIOLATIONS = 50
+
+Scoreboard = t.Callable[[t.Mapping[str, t.Any]], str]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the monitor remembers of one canary between two checks. ``latched`` is the verdict that ended the run."""
+
+    canary_id: str
+    checks_done: int = 0
+    checks_judged: int = 0
+    checks_missed: int = 0
+    missed_in_a_row: int = 0
+    max_missed_in_a_row: int = 0
+    complete: bool = True
+    progress: Progress | None = None
+    latched: t.Mapping[str, t.Any] | None = None
+    incumbents: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON-ready data."""
+        data = {name: getattr(self, name) for name in (*_COUNTERS, "canary_id", "complete", "latched")}
+        progress = self.progress.to_dict() if self.progress else None
+        return {"schema": SCHEMA, **data, "progress": progress, "incumbents": list(self.incumbents)}
+
+    @classmethod
+    def load(cls, path: Path, canary_id: str) -> RunState:
+        """The state of this canary; a fresh one when there is none or when it is another's. Raises RecordUnreadable:
+        a state that cannot be read may have held a violation."""
+        try:
+            raw = read_json(path)
+        except FileNotFoundError:
+            return cls(canary_id)
+        try:
+            if raw["schema"] != SCHEMA:
+                raise ValueError(f"schema {raw['schema']!r:.20}")
+            if raw["canary_id"] != canary_id:
+                return cls(canary_id)
+            counters = {name: int(raw[name]) for name in _COUNTERS}
+            progress = None if raw["progress"] is None else Progress.from_dict(raw["progress"])
+            latched = raw["latched"]
+            if latched is not None:
+                latched = {name: latched[name] for name in ("verdict", "status", "message", "violations", "events")}
+            return cls(
+                canary_id,
+                **counters,
+                complete=raw["complete"] is True,
+                progress=progress,
+                latched=latched,
+                incumbents=tuple(str(item) for item in raw["incumbents"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordUnreadable(f"{path} is not a state of the monitor: {error!r:.80}") from error
+
+    def missed(self) -> RunState:
+        """After a check that could not be made."""
+        row = self.missed_in_a_row + 1
+        return replace(
+            self,
+            checks_missed=self.checks_missed + 1,
+            missed_in_a_row=row,
+            max_missed_in_a_row=max(row, self.max_missed_in_a_row),
+        )
+
+    def done(self, result: CheckResult, progress: Progress) -> RunState:
+        """After a check. A violation, or a run that cannot be judged, latches: nothing later takes it back."""
+        latched = self.latched
+        if latched is None and result.verdict in (VIOLATION, INCONCLUSIVE):
+            latched = {
+                "verdict": result.verdict,
+                "status": result.status,
+                "message": result.message,
+                "violations": [asdict(item) for item in result.violations[:_MOST_VIOLATIONS]],
+                "events": result.events,
+            }
+        return replace(
+            self,
+            checks_done=self.checks_done + 1,
+            checks_judged=self.checks_judged + result.judged,
+            missed_in_a_row=0,
+            complete=self.complete and result.complete,
+            progress=progress,
+            latched=latched,
+            incumbents=tuple(sorted({*self.incumbents, *_names(result)})[:200]),
+        )
+
+
+_COUNTERS = ("checks_done", "checks_judged", "checks_missed", "missed_in_a_row", "max_missed_in_a_row")
+
+
+def _names(result: CheckResult) -> list[str]:
+    return [f"{item.subject} {item.code}" for item in result.incumbent_violations]
+
+
+def run_unit(
+    paths: Paths,
+    connect: t.Callable[[], Connection],
+    *,
+    clock: Clock | None = None,
+    scoreboard: Scoreboard | None = None,
+) -> tuple[int, list[str]]:
+    """Check the canary of this host once, and write what was found; returns the exit code and lines for the journal.
+
+    The code is 0 (ok, waiting, nothing to watch), 1 (violation or inconclusive: the run must end), 75 (the telemetry
+    could not be read: a missed check). ``connect`` is called only when there is something to read; ``scoreboard``
+    makes the Markdown page of ``CheckResult.to_dict()``. Raises RecordUnreadable, BadInput, OSError: the unit then
+    fails, which rolls back.
+    """
+    clock = clock or Clock(paths.boot_mark)
+    record = load(paths.record)
+    if record is None or record.state not in (ARMING, ACTIVE):
+        return EXIT_OK, ["no canary in flight"]
+    if record.state == ARMING:
+        _write(paths, _verdict(clock, RunState(record.id), _ARMING), RunState(record.id))
+        return EXIT_OK, [_ARMING["message"]]
+    before = RunState.load(paths.monitor_state, record.id)
+    found, state, result = _check(record, before, connect, clock)
+    _write(paths, _verdict(clock, state, found), state)
+    lines = [f"{found['verdict']}: {found['message']}"]
+    lines += [
+        f"incumbent_violation: {name} (shown only: not the canary)"
+        for name in sorted({*state.incumbents} - {*before.incumbents})
+    ]
+    if result is not None:
+        lines += _show(paths.scoreboard, scoreboard or _default_scoreboard(), result)
+    if state.latched is not None:
+        return EXIT_VIOLATION, lines
+    return (EXIT_TRANSIENT if found["verdict"] == TRANSIENT else EXIT_OK), lines
+
+
+def check_now(paths: Paths, connection: Connection, *, clock: Clock | None = None) -> Verdict | None:
+    """What a check would find at this moment, writing nothing; None when no canary is in flight.
+
+    Raises RecordUnreadable and BadInput; telemetry that cannot be read gives the verdict ``transient``.
+    """
+    clock = clock or Clock(paths.boot_mark)
+    record = load(paths.record)
+    if record is None or record.state not in (ARMING, ACTIVE):
+        return None
+    if record.state == ARMING:
+        return _verdict(clock, RunState(record.id), _ARMING)
+    found, state, _result = _check(record, RunState.load(paths.monitor_state, record.id), lambda: connection, clock)
+    return _verdict(clock, state, found)
+
+
+def _check(
+    record: Record, state: RunState, connect: t.Callable[[], Connection], clock: Clock
+) -> tuple[t.Mapping[str, t.Any], RunState, CheckResult | None]:
+    """One check of an active canary: what is to be said, the state after it, and the result if one was reached."""
+    if state.latched is not None:
+        return state.latched, state, None
+    options, stream = _options(record), _stream(record)
+    try:
+        with StreamReader(connect(), stream, record.judging.get("match")) as reader:
+            result, progress = check(reader, options, state.progress, _elapsed_s(record, clock))
+    except TelemetryError as error:
+        return _said(TRANSIENT, rules.WAIT, str(error)), state.missed(), None
+    return _found(result), state.done(result, progress), result
+
+
+def _said(verdict: str, status: str, message: str) -> dict[str, t.Any]:
+    return {"verdict": verdict, "status": status, "message": message, "violations": [], "events": 0}
+
+
+_ARMING = _said(WAITING, rules.WAIT, "arming: waits for the activation")
+
+
+def _options(record: Record) -> MonitorOptions:
+    """The judging options that were frozen when the run was armed, and its own marker."""
+    judging = {**record.judging, "weight": record.weight, "entries_added": record.since.get("entries_added")}
+    try:
+        since = StreamId.parse(record.since["id"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordUnreadable(f"the record's marker is {record.since!r:.80}", remedy="Run: qsc rollback") from error
+    return MonitorOptions.from_dict(judging, model=record.model, since=since)
+
+
+def _stream(record: Record) -> str:
+    stream = record.judging.get("stream")
+    if not isinstance(stream, str) or not stream:
+        raise RecordUnreadable(f"the record's stream is {stream!r:.80}", remedy="Run: qsc rollback")
+    return stream
+
+
+def _elapsed_s(record: Record, clock: Clock) -> float:
+    """Since the activation: by boot time within one boot, by the wall clock across a reboot."""
+    if record.activated_boot > 0 and _boot_id(clock) == record.boot_id:
+        return max(0.0, clock.boot() - record.activated_boot)
+    return max(0.0, clock.wall() - record.activated_at)
+
+
+def _boot_id(clock: Clock) -> str:
+    return clock.boot_id(create=False)
+
+
+def _found(result: CheckResult) -> dict[str, t.Any]:
+    return {
+        "verdict": result.verdict,
+        "status": result.status,
+        "message": result.message,
+        "violations": [asdict(item) for item in result.violations[:_MOST_VIOLATIONS]],
+        "events": result.events,
+        "first_id": str(result.first_id or ""),
+        "last_id": str(result.last_id or ""),
+        "lag_s": result.lag_s,
+    }
+
+
+def _verdict(clock: Clock, state: RunState, found: t.Mapping[str, t.Any]) -> Verdict:
+    return Verdict(
+        canary_id=state.canary_id,
+        checked_at=clock.wall(),
+        checked_boot=clock.boot(),
+        boot_id=_boot_id(clock),
+        **{name: getattr(state, name) for name in _COUNTERS},
+        verdict=found["verdict"],
+        status=found["status"],
+        events=found["events"],
+        first_id=found.get("first_id", ""),
+        last_id=found.get("last_id", ""),
+        lag_s=found.get("lag_s"),
+        complete=state.complete,
+        violations=tuple(
+            Violation(**{**item, "subject": printable(item["subject"]), "message": printable(item["message"])})
+            for item in found["violations"]
+        ),
+        message=printable(found["message"]),
+    )
+
+
+def _write(paths: Paths, verdict: Verdict, state: RunState) -> None:
+    """State first: a latch must not be lost between the two."""
+    write_json(paths.monitor_state, state.to_dict())
+    write_json(paths.verdict, verdict.to_dict())
+
+
+def _default_scoreboard() -> Scoreboard:
+    from ..tell.report import scoreboard  # here: nothing but this page needs it
+
+    return scoreboard
+
+
+def _show(path: Path, scoreboard: Scoreboard, result: CheckResult) -> list[str]:
+    """Write the scoreboard. It may fail: it shows, it does not decide."""
+    try:
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        write_atomic(path, scoreboard(result.to_dict()).encode("utf-8", "replace"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"the scoreboard could not be written: {error!r:.200}"]
+    return []

@@ -1,0 +1,132 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What the gate and the monitor are asked to judge, checked once. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ..errors import BadInput
+from ..settings import model_name
+from .cutover import StreamId
+from .decisions import Dialect
+from .rules import Limits
+
+CANARY, COLLECTION = "canary", "collection"
+LEAST_EVENTS: t.Mapping[str, int] = {CANARY: 200, COLLECTION: 100}
+STRICT = "strict"
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """What to judge. ``models`` are those the canary may be (each must be there); ``require`` names the models whose
+    violations refuse (``all``: every voting one); ``weight`` is the canary's, where it is known."""
+
+    cutover: str
+    mode: str = CANARY
+    min_events: int = 200
+    max_events: int = 0
+    models: tuple[str, ...] = ()
+    require: tuple[str, ...] = ("all",)
+    require_ensemble: bool = True
+    dialect: Dialect = field(default_factory=Dialect)
+    limits: Limits = field(default_factory=Limits)
+    stale_after: float | None = None
+    weight: float | None = None
+
+    @classmethod
+    def from_dict(cls, raw: t.Mapping[str, t.Any]) -> GateOptions:
+        """Check and take the options of the module (None = default). Raises BadInput."""
+        given = {name: value for name, value in raw.items() if value is not None}
+        mode = given.get("mode", CANARY)
+        if mode not in LEAST_EVENTS:
+            raise BadInput(f"mode={mode!r:.80} is unknown", remedy="Use canary or collection.")
+        min_events = _count("min_events", given.get("min_events", LEAST_EVENTS[mode]), 1)
+        max_events = _count("max_events", given.get("max_events", 0), 0)
+        if max_events and max_events < min_events:
+            raise BadInput(
+                f"max_events={max_events} is below min_events={min_events}: the gate could never pass",
+                remedy=f"Use 0 (all) or at least {min_events}.",
+            )
+        weight = given.get("weight")
+        return cls(
+            cutover=str(given.get("cutover", "")),
+            mode=mode,
+            min_events=min_events,
+            max_events=max_events,
+            models=tuple(model_name(name, "models") for name in given.get("models", ())),
+            require=tuple(given.get("require", ("all",))) or ("all",),
+            require_ensemble=bool(given.get("require_ensemble", True)),
+            dialect=Dialect.of(given.get("aliases"), given.get("ignore_models", ("fallback",))),
+            limits=Limits.from_dict(given.get("limits")),
+            stale_after=seconds("stale_after", given.get("stale_after")),
+            weight=None if weight is None else number("weight", weight, 0, 1),
+        )
+
+
+def _count(option: str, value: t.Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10_000_000:
+        raise BadInput(
+            f"{option}={value!r:.80} is out of range", remedy=f"Use a whole number from {least} to 10000000."
+        )
+    return int(value)
+
+
+def number(option: str, value: t.Any, low: float, high: float) -> float:
+    """A number within bounds; raises BadInput."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good or not low <= value <= high:
+        raise BadInput(f"{option}={value!r:.80} is out of range", remedy=f"Use a number from {low:g} to {high:g}.")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class MonitorOptions:
+    """One canary under watch: decisions after ``since`` are its own. Times in s; None = ``auto``."""
+
+    model: str
+    since: StreamId
+    entries_added: int | None = None
+    weight: float | None = None
+    min_events: int = 200
+    window_events: int = 2000
+    dialect: Dialect = field(default_factory=Dialect)
+    limits: Limits = field(default_factory=Limits)
+    stale_after: float | None = None
+    max_wait: float | None = None
+    policy: str = STRICT
+
+    @classmethod
+    def from_dict(cls, raw: t.Mapping[str, t.Any], *, model: str, since: StreamId) -> MonitorOptions:
+        """Check and take the judging options of a record or of the module (None = default). Raises BadInput."""
+        given = {name: value for name, value in raw.items() if value is not None}
+        min_events = _count("min_events", given.get("min_events", 200), 1)
+        window_events = _count("window_events", given.get("window_events", 2000), 1)
+        if window_events < min_events:
+            raise BadInput(
+                f"window_events={window_events} is below min_events={min_events}: nothing could ever be judged",
+                remedy=f"Use at least {min_events}.",
+            )
+        if given.get("policy", STRICT) != STRICT:
+            raise BadInput(f"policy={given['policy']!r:.80} is unknown", remedy="Use strict.")
+        weight = given.get("weight")
+        return cls(
+            model=model_name(model),
+            since=since,
+            entries_added=given.get("entries_added"),
+            weight=None if weight is None else number("weight", weight, 0, 1),
+            min_events=min_events,
+            window_events=window_events,
+            dialect=Dialect.of(given.get("aliases"), given.get("ignore_models", ("fallback",))),
+            limits=Limits.from_dict(given.get("limits")),
+            stale_after=seconds("stale_after", given.get("stale_after")),
+            max_wait=seconds("max_wait", given.get("max_wait")),
+        )
+
+
+def seconds(option: str, value: t.Any) -> float | None:
+    """A time limit in s, or None for ``auto``."""
+    return None if value in (None, "", "auto") else number(option, value, 1, 7 * 86400.0)

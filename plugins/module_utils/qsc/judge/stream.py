@@ -1,0 +1,297 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The telemetry stream: the only place that talks to Redis. redis-py is imported when a connection is made, not before.
+
+Nothing here writes. Every call is bounded: a page holds at most 1,000 entries, a socket operation ``timeout_s``, and
+all operations of a reader together ``budget_s``. Commands used: XINFO STREAM, XREVRANGE, XREAD, TIME.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+import typing as t
+
+from ..errors import BadInput, TelemetryError
+from ..verdict import printable
+from .connection import Connection
+from .cutover import ZERO, StreamId
+from .decisions import Fields
+from .loss import StreamInfo
+
+PAGE = 1000
+TRIES = 3
+PAUSE_S = 0.1
+
+MISSING_LIBRARY = "the Python library redis is not installed"
+MISSING_LIBRARY_REMEDY = "Install python3-redis (Debian, Ubuntu, Fedora) or run: pip install redis"
+
+
+class StreamGone(TelemetryError):
+    """Redis answers, but there is no such stream: the key is missing or holds something else."""
+
+
+class Entry(t.NamedTuple):
+    """One entry as it stands in the stream."""
+
+    id: StreamId
+    fields: Fields
+
+
+class StreamReader:
+    """Reads one stream. ``match`` {field: value} selects entries, all of them must hold.
+
+    Raises TelemetryError (``transient`` when a later try may succeed), StreamGone when there is no such stream.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        match: t.Mapping[str, str] | None = None,
+        *,
+        budget_s: float | None = None,
+    ) -> None:
+        if not isinstance(stream, str) or not stream:
+            raise BadInput(f"stream={stream!r:.80} is not a key", remedy="Name the Redis stream of the decisions.")
+        self.connection = connection
+        self.stream = stream
+        self._match = [(str(name).encode(), str(value).encode()) for name, value in (match or {}).items()]
+        self._budget_s = 3 * connection.timeout_s if budget_s is None else budget_s
+        self._end: float | None = None
+        self._client: t.Any = None
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def __enter__(self) -> StreamReader:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def info(self) -> StreamInfo:
+        """The state of the stream, in one atomic command."""
+        raw = self._call("XINFO", "STREAM", self.stream)
+        try:
+            pairs = list(raw.items()) if isinstance(raw, dict) else list(zip(raw[::2], raw[1::2]))
+            found = {_bytes(name): value for name, value in pairs}
+            added, deleted = found.get(b"entries-added"), found.get(b"max-deleted-entry-id")
+            return StreamInfo(
+                length=int(found[b"length"]),
+                first_id=_entry_id(found[b"first-entry"]),
+                last_id=_entry_id(found[b"last-entry"]),
+                last_generated_id=StreamId.parse(_bytes(found[b"last-generated-id"])),
+                entries_added=None if added is None else int(added),
+                max_deleted_id=None if deleted is None else StreamId.parse(_bytes(deleted)),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise TelemetryError(f"{self._where} answers XINFO STREAM in an unknown form: {error!r:.80}") from error
+
+    def server_ms(self) -> int:
+        """Redis' own clock, in ms since 1970."""
+        seconds, micros = self._call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def newest(self, limit: int, after: StreamId = ZERO, until: StreamId | None = None) -> t.Iterator[Entry]:
+        """The newest ``limit`` (0 = all) entries with ``after`` < id <= ``until``, newest first, page by page."""
+        found = 0
+        low = after.next()
+        high = until
+        while high is None or high >= low:
+            count = PAGE if self._match or not limit else min(PAGE, limit - found)
+            rows = self._call("XREVRANGE", self.stream, "+" if high is None else str(high), str(low), "COUNT", count)
+            for row in rows:
+                entry = _entry(row)
+                high = entry.id.previous()
+                if self._selected(entry.fields):
+                    yield entry
+                    found += 1
+                    if found == limit:
+                        return
+            if len(rows) < count:
+                return
+
+    def follow(self, after: StreamId, wait_s: float) -> t.Iterator[Entry]:
+        """Entries after ``after``, oldest first, also those that arrive within ``wait_s`` seconds."""
+        end = time.monotonic() + wait_s
+        self._end = end + self._budget_s
+        while True:
+            left = end - time.monotonic()
+            # A block longer than the socket's time-out would look like a hanging server.
+            block_ms = max(1, int(1000 * min(left, self.connection.timeout_s / 2, 1.0)))
+            rows = self._call("XREAD", "COUNT", PAGE, "BLOCK", block_ms, "STREAMS", self.stream, str(after))
+            streams = list(rows.items()) if isinstance(rows, dict) else list(rows or ())
+            for _name, entries in streams:
+                for row in entries:
+                    entry = _entry(row)
+                    after = entry.id
+                    if self._selected(entry.fields):
+                        yield entry
+            if time.monotonic() >= end:
+                return
+
+    def _selected(self, found: Fields) -> bool:
+        for name, wanted in self._match:
+            values = [value for field_name, value in found if field_name == name]
+            if not values or any(value != wanted for value in values):
+                return False
+        return True
+
+    @property
+    def _where(self) -> str:
+        return f"Redis at {self.connection.place}"
+
+    def _call(self, *command: t.Any) -> t.Any:
+        """One command, tried again when the connection broke; a time-out is not tried again, it was waited for."""
+        if self._client is None:
+            self._client = _client(self.connection)
+        if self._end is None:
+            self._end = time.monotonic() + self._budget_s
+        from redis import exceptions  # here, not above: the import takes 0.1 s and needs the library
+
+        for attempt in range(1, TRIES + 1):
+            if time.monotonic() > self._end:
+                raise TelemetryError(
+                    f"{self._where} is too slow: {command[0]} was not done within {self._budget_s:g} s",
+                    remedy="Look at its load, or raise the option timeout.",
+                    transient=True,
+                )
+            try:
+                return self._client.execute_command(*command)
+            except exceptions.TimeoutError as error:
+                raise self._slow(command[0]) from error
+            except exceptions.AuthenticationError as error:
+                raise self._denied(error) from error
+            except (exceptions.BusyLoadingError, exceptions.ReadOnlyError, exceptions.ConnectionError) as error:
+                broken: Exception = error
+            except exceptions.ResponseError as error:
+                raise self._answered(error) from error
+            except (OSError, ValueError, exceptions.RedisError) as error:
+                broken = error
+            if _is_time_out(broken):
+                raise self._slow(command[0]) from broken
+            if _is_denied(broken):
+                raise self._denied(broken) from broken
+            if attempt < TRIES:
+                time.sleep(PAUSE_S * attempt)  # a server that restarts refuses connections for a moment
+        raise self._down(broken) from broken
+
+    def _slow(self, command: str) -> TelemetryError:
+        return TelemetryError(
+            f"{self._where} did not answer {command} within {self.connection.timeout_s:g} s",
+            remedy="It hangs or is overloaded: look at the server, or raise the option timeout.",
+            transient=True,
+        )
+
+    def _down(self, error: Exception) -> TelemetryError:
+        text = printable(str(error), 200)
+        if "certificate" in text.lower() or "ssl" in text.lower():
+            return TelemetryError(
+                f"{self._where}: TLS failed: {text}",
+                remedy="Check tls, ca_certs, client_cert_file and client_key_file.",
+            )
+        return TelemetryError(
+            f"{self._where} cannot be reached: {text}",
+            remedy="Start Redis there, or correct login_host, login_port, login_unix_socket or tls.",
+            transient=True,
+        )
+
+    def _denied(self, error: Exception) -> TelemetryError:
+        return TelemetryError(
+            f"{self._where} refuses the login of user {self.connection.login_user or 'default'!r}: "
+            f"{printable(str(error), 120)}",
+            remedy="Correct login_user and login_password.",
+        )
+
+    def _answered(self, error: Exception) -> TelemetryError:
+        text = printable(str(error), 200)
+        if "no such key" in text:
+            return StreamGone(
+                f"the stream {self.stream!r} does not exist on {self._where}",
+                remedy="Correct stream and db, or wait until the engine has published a decision.",
+            )
+        if "WRONGTYPE" in text or "wrong kind" in text:
+            return StreamGone(f"{self.stream!r} on {self._where} is not a stream", remedy="Correct stream and db.")
+        if "NOAUTH" in text or "WRONGPASS" in text or "invalid username-password" in text or "invalid password" in text:
+            return self._denied(error)
+        if "NOPERM" in text or "no permissions" in text:
+            return TelemetryError(
+                f"{self._where} does not let user {self.connection.login_user or 'default'!r} read "
+                f"{self.stream!r}: {text}",
+                remedy=f"Allow it: ACL SETUSER <user> ~{self.stream} +xinfo +xrevrange +xread +time",
+            )
+        return TelemetryError(f"{self._where} answers: {text}", transient="LOADING" in text or "BUSY" in text)
+
+
+def _is_time_out(error: BaseException) -> bool:
+    """redis-py wraps some time-outs in its ConnectionError."""
+    return isinstance(error.__cause__ or error.__context__, socket.timeout)
+
+
+def _is_denied(error: BaseException) -> bool:
+    return any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "invalid username-password", "invalid password"))
+
+
+def _client(connection: Connection) -> t.Any:
+    """A redis-py client (3.5 to 8) that decodes nothing and does not try again by itself."""
+    try:
+        import redis
+    except ImportError as error:
+        raise TelemetryError(MISSING_LIBRARY, remedy=MISSING_LIBRARY_REMEDY) from error
+    options: dict[str, t.Any] = {
+        "db": connection.db,
+        "username": connection.login_user or None,
+        "password": connection.login_password or None,
+        "socket_timeout": connection.timeout_s,
+        "socket_connect_timeout": connection.timeout_s,
+    }
+    if connection.login_unix_socket:
+        options["unix_socket_path"] = connection.login_unix_socket
+    else:
+        options.update(host=connection.login_host, port=connection.login_port)
+        if connection.tls:
+            options.update(
+                ssl=True,
+                ssl_cert_reqs="required" if connection.validate_certs else "none",
+                ssl_check_hostname=connection.validate_certs,
+                ssl_ca_certs=connection.ca_certs or None,
+                ssl_certfile=connection.client_cert_file or None,
+                ssl_keyfile=connection.client_key_file or None,
+            )
+    try:
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:  # redis-py 3.5 does not try again by itself
+        pass
+    else:
+        options["retry"] = Retry(NoBackoff(), 0)
+    if int(redis.__version__.split(".")[0]) >= 5:
+        options["protocol"] = 2
+    client = redis.Redis(**options)
+    for command in ("XINFO STREAM", "XINFO", "XREVRANGE", "XREAD", "TIME"):
+        # The raw reply: redis-py's own form costs twice the time and loses a field that stands twice in an entry.
+        client.set_response_callback(command, _raw)
+    return client
+
+
+def _raw(reply: t.Any, **_options: t.Any) -> t.Any:
+    return reply
+
+
+def _bytes(value: t.Any) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _entry_id(row: t.Any) -> StreamId | None:
+    return StreamId.parse(_bytes(row[0])) if row else None
+
+
+def _entry(row: t.Any) -> Entry:
+    entry_id, flat = row
+    return Entry(StreamId.parse(_bytes(entry_id)), list(zip(flat[::2], flat[1::2])) if flat else [])
