@@ -34,7 +34,9 @@ def clean_environment() -> dict[str, str]:
     """An environment for subprocesses: the virtual environment first on PATH, nobody's ansible settings."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_", "QSC_"))}
     keep.pop("PYTHONPATH", None)
-    keep["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{keep.get('PATH', os.defpath)}"
+    # The shims of a Python version manager fail for a version it has but does not use.
+    path = [folder for folder in keep.get("PATH", os.defpath).split(os.pathsep) if not folder.endswith("/shims")]
+    keep["PATH"] = os.pathsep.join([str(ROOT / ".venv" / "bin"), *path])
     keep["LC_ALL"] = "C.UTF-8"
     return keep
 

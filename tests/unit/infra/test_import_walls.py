@@ -41,7 +41,7 @@ def test_the_core_as_it_is(root: Path, core: Path, clean_environment: dict[str, 
     ("module", "line", "contract"),
     [
         pytest.param("guard/weights.py", "from ..judge import rules", "guard acts with privileges", id="guard-judge"),
-        pytest.param("guard/weights.py", "from .. import judge", "guard acts with privileges", id="guard-judge-package"),
+        pytest.param("guard/weights.py", "from .. import judge", "guard acts with privileges", id="guard-package"),
         pytest.param("judge/rules.py", "from ..guard import weights", "judge reads untrusted", id="judge-guard"),
         pytest.param("files.py", "from .judge import rules", "imports go down only", id="hall-judge"),
         pytest.param("judge/rules.py", "from .. import command", "imports go down only", id="judge-command"),
