@@ -15,10 +15,17 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 if t.TYPE_CHECKING:
     from helpers.redis_server import RedisServer
+
+# `make test` takes few examples and always the same ones, so that it is green or red for everyone;
+# `make test-full` takes many new ones. A test may ask for more by its own settings.
+hypothesis.settings.register_profile("fast", max_examples=60, derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("full", max_examples=600, deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("full" if os.environ.get("QSC_TEST_FULL") else "fast")
 
 ROOT = Path(__file__).resolve().parent.parent
 

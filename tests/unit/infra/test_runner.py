@@ -80,7 +80,7 @@ def test_a_failed_phase_does_not_stop_the_next_one(run: t.Callable[..., tuple[in
         pytest.param("print('0 passed, 0 failed, 0 skipped')", "no test ran", id="nothing-ran"),
         pytest.param("print('hello')", "ended without a line", id="no-closing-line"),
         pytest.param("print('5 passed, 0 failed, 0 skipped'); raise SystemExit(3)", "exit code 3", id="exit-code"),
-        pytest.param("print('5 passed, 0 failed, 0 skipped', flush=True); import os; os.abort()", "code -6", id="killed"),
+        pytest.param("print('5 passed, 0 failed, 0 skipped', flush=True); import os; os.abort()", "-6", id="killed"),
     ],
 )
 def test_a_phase_that_looks_green_and_is_not(run: t.Callable[..., tuple[int, str]], source: str, why: str) -> None:
