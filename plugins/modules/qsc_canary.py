@@ -130,8 +130,12 @@ record:
   description: The record after the step.
   type: dict
   returned: success
+engine:
+  description: What systemd says of the engine; C(started_ms) is its last start in ms since 1970.
+  type: dict
+  returned: O(state=armed)
 proof:
-  description: The process facts that prove the state.
+  description: The C(state) that is proven, V(canary) or V(baseline), with the process facts that prove it.
   type: dict
   returned: O(state=active) or O(state=rolled_back)
 rollback_cmd:
@@ -184,6 +188,7 @@ def armed(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
             "baseline": dict(weights.baseline),
             "direction": weights.direction,
         },
+        "engine": plan.engine.to_dict(),
         "summary": weights.lines(),
         "diff": {
             "before": weights_line(weights.baseline if changes else weights.weights) + "\n",
@@ -225,7 +230,7 @@ def active(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
     return {
         "changed": True,
         **_of_record(record),
-        "proof": proof.to_dict(),
+        "proof": {"state": "canary", **proof.to_dict()},
         "deadline": deadline,
         "summary": [
             f"canary {record.id} is active: {record.model} at {100 * record.weight:g} %",
@@ -245,16 +250,12 @@ def rolled_back(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
             "summary": [f"would {line}" for line in found] or ["already at baseline, nothing to change"],
             "diff": {"before": "".join(f"{line}\n" for line in found), "after": ""},
         }
-    outcome = rollback.roll_back(
-        host,
-        trigger=module.params["trigger"],
-        reason=module.params["reason"],
-        canary_id=module.params["canary_id"],
-    )
+    finding = rollback.Finding(module.params["trigger"], module.params["reason"])
+    outcome = rollback.roll_back(host, finding, canary_id=module.params["canary_id"])
     return {
         "changed": outcome.changed,
         "record": outcome.record.to_dict() if outcome.record is not None else None,
-        "proof": outcome.proof.to_dict() if outcome.proof is not None else None,
+        "proof": {"state": "baseline", **outcome.proof.to_dict()} if outcome.proof is not None else None,
         "summary": outcome.lines(),
     }
 

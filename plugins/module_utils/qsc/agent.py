@@ -14,13 +14,40 @@ from .errors import QscError
 from .settings import Paths
 
 FILES = (
-    "__init__.py", "agent.py", "command.py", "errors.py", "files.py", "record.py", "settings.py", "verdict.py",
-    "guard/__init__.py", "guard/activation.py", "guard/host.py", "guard/install.py", "guard/rollback.py",
-    "guard/status.py", "guard/systemd.py", "guard/watchdog.py", "guard/weights.py",
-    "judge/__init__.py", "judge/cutover.py", "judge/decisions.py", "judge/gate.py", "judge/monitor.py",
-    "judge/rules.py", "judge/stream.py", "judge/summary.py",
-    "tell/__init__.py", "tell/report.py", "tell/status.py",
-)  # fmt: skip
+    "__init__.py",
+    "agent.py",
+    "command.py",
+    "errors.py",
+    "files.py",
+    "guard/__init__.py",
+    "guard/activation.py",
+    "guard/host.py",
+    "guard/install.py",
+    "guard/rollback.py",
+    "guard/status.py",
+    "guard/systemd.py",
+    "guard/watchdog.py",
+    "guard/weights.py",
+    "judge/__init__.py",
+    "judge/cadence.py",
+    "judge/check.py",
+    "judge/connection.py",
+    "judge/cutover.py",
+    "judge/decisions.py",
+    "judge/gate.py",
+    "judge/loss.py",
+    "judge/monitor.py",
+    "judge/options.py",
+    "judge/rules.py",
+    "judge/stream.py",
+    "judge/summary.py",
+    "record.py",
+    "settings.py",
+    "tell/__init__.py",
+    "tell/report.py",
+    "tell/status.py",
+    "verdict.py",
+)
 """Every file of the package: a module carries them in an archive that cannot be listed."""
 
 LAUNCHER = """#!/usr/bin/python3 -I

@@ -211,13 +211,12 @@ def _scoreboard(_options: argparse.Namespace) -> int:
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    from .guard.rollback import roll_back
+    from .guard.rollback import Finding, roll_back
 
     if os.geteuid() != 0:
         raise BadInput("a rollback needs root", remedy="Run: sudo qsc rollback")
-    outcome = roll_back(
-        _host(), trigger="manual", reason=options.reason or "ended by an operator", canary_id=options.id
-    )
+    finding = Finding("manual", options.reason or "ended by an operator")
+    outcome = roll_back(_host(), finding, canary_id=options.id)
     say("\n".join(outcome.lines()))
     return OK
 
@@ -261,8 +260,7 @@ def _unit_rollback() -> int:
     from .guard.rollback import roll_back, trigger_of_unit
 
     host = _host()
-    trigger, reason, violations = trigger_of_unit(host)
-    outcome = roll_back(host, trigger=trigger, reason=reason, violations=violations)
+    outcome = roll_back(host, trigger_of_unit(host))
     for line in outcome.lines():
         say(line)
     return OK

@@ -83,6 +83,7 @@ class Record:
     reason: str = ""
     violations: t.Sequence[t.Mapping[str, t.Any]] = ()
     violated_at: float = 0.0
+    judged: t.Mapping[str, t.Any] = field(default_factory=dict)
     rolled_back_at: float = 0.0
     proof: t.Mapping[str, t.Any] = field(default_factory=dict)
     acknowledged: str = ""
@@ -124,6 +125,7 @@ def transition(record: Record, event: str, **changes: t.Any) -> Record:
         changes.pop("trigger", None)
         changes.pop("reason", None)
         changes.pop("outcome", None)
+        changes.pop("judged", None)
     return replace(record, state=state, generation=record.generation + 1, **changes)
 
 

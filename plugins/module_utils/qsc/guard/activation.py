@@ -256,7 +256,7 @@ def arm(host: Host, request: Request) -> tuple[Plan, Record]:
             return plan, record
         except (OSError, QscError) as error:
             cause = error
-    rollback.roll_back(host, trigger="arming_failed", reason=str(cause), canary_id=record.id)
+    rollback.roll_back(host, rollback.Finding("arming_failed", str(cause)), canary_id=record.id)
     raise Refused(f"the canary could not be armed: {cause}", remedy="The host is at baseline.") from cause
 
 

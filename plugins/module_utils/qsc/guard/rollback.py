@@ -14,17 +14,28 @@ from __future__ import annotations
 import os
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import NotProven, RecordUnreadable, Refused
-from ..files import digest_bytes, read_bounded, remove, try_io, write_atomic
+from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
 from ..record import ROLLING_BACK, Record, load, save, transition
 from ..verdict import Verdict, Violation, printable
 from . import systemd
 from .host import MONITOR_SERVICE, MONITOR_TIMER, Host
 
 _RESTART_TIMEOUT_S = 150.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why a run must end: the trigger's code, a sentence, the outcome it means, and what the monitor had judged."""
+
+    trigger: str
+    reason: str
+    outcome: str = ""
+    violations: tuple[Violation, ...] = ()
+    judged: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,35 +80,44 @@ def verdict_of(host: Host, record: Record) -> Verdict | None:
     return verdict if verdict.canary_id == record.id else None
 
 
-def trigger_of_unit(host: Host) -> tuple[str, str, tuple[Violation, ...]]:
-    """Why the rollback unit was started, from the verdict and the monitor's result: (trigger, reason, violations)."""
+def of_verdict(verdict: Verdict) -> Finding | None:
+    """What the monitor's verdict says of the run: it must end, or None."""
+    judged = {
+        "events": verdict.events,
+        "first_id": verdict.first_id,
+        "last_id": verdict.last_id,
+        "checked_at": timestamp(verdict.checked_at),
+        "checks_done": verdict.checks_done,
+    }
+    if verdict.verdict == "violation":
+        return Finding("qsc_monitor_violation", verdict.message, "violated", verdict.violations, judged)
+    if verdict.verdict == "inconclusive":
+        return Finding("inconclusive", verdict.message, "inconclusive", (), judged)
+    return None
+
+
+def trigger_of_unit(host: Host) -> Finding:
+    """Why the rollback unit was started, from the verdict and the monitor's own result."""
     try:
         record = load(host.paths.record)
     except RecordUnreadable as error:
-        return "record_unreadable", error.message, ()
+        return Finding("record_unreadable", error.message)
     if record is None or not record.live:
-        return "", "", ()
+        return Finding("", "")
     try:
         verdict = verdict_of(host, record)
     except RecordUnreadable as error:
-        return "verdict_unreadable", error.message, ()
-    if verdict is not None and verdict.verdict == "violation":
-        return "qsc_monitor_violation", verdict.message, verdict.violations
+        return Finding("verdict_unreadable", error.message)
+    found = of_verdict(verdict) if verdict is not None else None
+    if found is not None:
+        return found
     facts = systemd.show(MONITOR_SERVICE)
     if facts.active_state == "failed":
-        return "monitor_failed", f"{MONITOR_SERVICE}: result {facts.result}, exit status {facts.exit_status}", ()
-    return "manual", f"{host.actor or 'somebody'} started the rollback unit", ()
+        return Finding("monitor_failed", f"{MONITOR_SERVICE}: result {facts.result}, exit status {facts.exit_status}")
+    return Finding("manual", f"{host.actor or 'somebody'} started the rollback unit")
 
 
-def roll_back(
-    host: Host,
-    *,
-    trigger: str,
-    reason: str = "",
-    violations: t.Sequence[Violation] = (),
-    outcome: str = "",
-    canary_id: str = "",
-) -> Outcome:
+def roll_back(host: Host, finding: Finding, *, canary_id: str = "") -> Outcome:
     """Restore the baseline of this host and prove it; idempotent.
 
     Raises Refused when ``canary_id`` is not the run in flight, NotProven or SystemdError while the baseline cannot be
@@ -113,7 +133,7 @@ def roll_back(
                 remedy=f"To end that one run: qsc rollback --id {record.id}",
             )
         if record is not None and record.in_flight:
-            record = _begin(host, record, trigger, reason, violations, outcome, notes)
+            record = _begin(host, record, finding, notes)
         removed = _disarm(host, record, notes)
         file_restored = _restore_file(host, record, notes)
         systemd.daemon_reload()
@@ -129,8 +149,8 @@ def roll_back(
                     "canary_id": record.id if record else "",
                     "canary_model": record.model if record else "",
                     "violations": [],
-                    "trigger": trigger or "orphan",
-                    "reason": reason or "canary configuration without a live record was removed",
+                    "trigger": finding.trigger or "orphan",
+                    "reason": finding.reason or "canary configuration without a live record was removed",
                     "actor": host.actor,
                     "proof": proof.to_dict() if proof else None,
                 },
@@ -146,33 +166,24 @@ def outcome_of(record: Record, violations: t.Sequence[object], wanted: str) -> s
     return wanted or record.outcome or "terminated"
 
 
-def begin(
-    host: Host, record: Record, trigger: str, reason: str, violations: t.Sequence[Violation], outcome: str
-) -> Record:
+def begin(host: Host, record: Record, finding: Finding) -> Record:
     """The record on its way to baseline, latched. The caller holds the lock and saves it."""
     if record.state == ROLLING_BACK:
         return record
     return transition(
         record,
         "roll_back",
-        trigger=trigger or "manual",
-        reason=printable(reason),
-        violations=[vars(violation) for violation in violations],
-        violated_at=host.clock.wall() if violations else 0.0,
-        outcome=outcome_of(record, violations, outcome),
+        trigger=finding.trigger or "manual",
+        reason=printable(finding.reason),
+        violations=[vars(violation) for violation in finding.violations],
+        violated_at=host.clock.wall() if finding.violations else 0.0,
+        outcome=outcome_of(record, finding.violations, finding.outcome),
+        judged=dict(finding.judged),
     )
 
 
-def _begin(
-    host: Host,
-    record: Record,
-    trigger: str,
-    reason: str,
-    violations: t.Sequence[Violation],
-    outcome: str,
-    notes: list[str],
-) -> Record:
-    record = begin(host, record, trigger, reason, violations, outcome)
+def _begin(host: Host, record: Record, finding: Finding, notes: list[str]) -> Record:
+    record = begin(host, record, finding)
     problem = try_io("the record could not be written", lambda: save(host.paths.record, record))
     if problem:
         notes.append(problem)
@@ -315,6 +326,7 @@ def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list
             outcome=record.outcome,
             weights=dict(record.baseline),
             since=dict(record.since),
+            judged=dict(record.judged),
             proof=proof.to_dict() if proof else None,
             notes=list(notes),
         )

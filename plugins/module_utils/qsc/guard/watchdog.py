@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, read_bounded, try_io, write_atomic
 from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, load, save, transition
-from ..verdict import Verdict, Violation
+from ..verdict import Verdict
 from . import activation, rollback, systemd
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, Host
+from .rollback import Finding
 
 MISSED_LIMIT = 4
 """More checks missed in a row than this end the run."""
@@ -56,16 +57,6 @@ class Facts:
         return self.wall - self.record.activated_at
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Why a run must end."""
-
-    trigger: str
-    reason: str
-    outcome: str = ""
-    violations: tuple[Violation, ...] = ()
-
-
 def _rebooted(facts: Facts) -> Finding | None:
     if facts.boot_id != facts.record.boot_id:
         return Finding("reboot", "the host was rebooted during the run")
@@ -78,16 +69,8 @@ def _arming_expired(facts: Facts) -> Finding | None:
     return None
 
 
-def _violated(facts: Facts) -> Finding | None:
-    if facts.verdict is not None and facts.verdict.verdict == "violation":
-        return Finding("qsc_monitor_violation", facts.verdict.message, "violated", facts.verdict.violations)
-    return None
-
-
-def _inconclusive(facts: Facts) -> Finding | None:
-    if facts.verdict is not None and facts.verdict.verdict == "inconclusive":
-        return Finding("inconclusive", facts.verdict.message, "inconclusive")
-    return None
+def _judged_bad(facts: Facts) -> Finding | None:
+    return rollback.of_verdict(facts.verdict) if facts.verdict is not None else None
 
 
 def _verdict_unreadable(facts: Facts) -> Finding | None:
@@ -188,8 +171,8 @@ def _not_safe_at_deadline(facts: Facts) -> Finding | None:
 
 _WHILE_ARMING: t.Sequence[t.Callable[[Facts], Finding | None]] = (_rebooted, _arming_expired)
 _WHILE_ACTIVE: t.Sequence[t.Callable[[Facts], Finding | None]] = (
-    _rebooted, _violated, _verdict_unreadable, _engine_masked, _engine_restarted, _engine_down, _dropin_changed,
-    _configuration_changed, _monitor_stopped, _telemetry_lost, _monitor_silent, _inconclusive, _hold_expired,
+    _rebooted, _judged_bad, _verdict_unreadable, _engine_masked, _engine_restarted, _engine_down, _dropin_changed,
+    _configuration_changed, _monitor_stopped, _telemetry_lost, _monitor_silent, _hold_expired,
     _not_safe_at_deadline,
 )  # fmt: skip
 
@@ -250,7 +233,7 @@ def watch(host: Host) -> list[str]:
             finding, record = _follow_restart(host, facts)
         if finding is None:
             return _conclude(host, facts, record)
-        record = rollback.begin(host, record, finding.trigger, finding.reason, finding.violations, finding.outcome)
+        record = rollback.begin(host, record, finding)
         problem = try_io("the record could not be written", lambda: save(host.paths.record, record))
     notes = _start_rollback(f"canary {record.id}: {finding.trigger}: {finding.reason}")
     return [*notes, problem] if problem else notes
@@ -373,7 +356,7 @@ def decide_at_boot(host: Host) -> list[str]:
         if record is None or not record.live or record.boot_id == host.clock.boot_id():
             return []
         finding = Finding("reboot", "the host was rebooted during the run")
-        record = rollback.begin(host, record, finding.trigger, finding.reason, (), "terminated")
+        record = rollback.begin(host, record, finding)
         save(host.paths.record, record)
         return [f"canary {record.id}: {finding.reason}; the engine starts at baseline"]
 

@@ -140,6 +140,16 @@ def _breakdown(fields: Fields) -> tuple[bytes, dict[str, t.Any]]:
     return payload if payload is not None else own_field or b"", found
 
 
+def payload_of(fields: Fields) -> dict[str, t.Any] | None:
+    """The payload of an entry as an object, or None for whatever cannot be trusted to be one."""
+    try:
+        payload = _single(fields, b"payload")
+        event = None if payload is None else _load(payload)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
+
+
 def _nothing_to_judge(fields: Fields, message: str) -> str:
     kinds = [value.decode("utf-8", "replace") for name, value in fields if name == b"event_type"]
     return f"{message} (event_type {kinds[0][:60]!r}; select decisions with the option match)" if kinds else message

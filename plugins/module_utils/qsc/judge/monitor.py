@@ -179,7 +179,9 @@ def _check(
         return state.latched, state, None
     options, stream = _options(record), _stream(record)
     try:
-        with StreamReader(connect(), stream, record.judging.get("match")) as reader:
+        connection = connect()
+        budget_s = 3 * connection.timeout_s  # a check must end before the next one, and before its unit's time-out
+        with StreamReader(connection, stream, record.judging.get("match"), budget_s=budget_s) as reader:
             result, progress = check(reader, options, state.progress, _elapsed_s(record, clock))
     except TelemetryError as error:
         return _said(TRANSIENT, rules.WAIT, str(error)), state.missed(), None

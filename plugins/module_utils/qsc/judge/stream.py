@@ -4,8 +4,8 @@
 
 """The telemetry stream: the only place that talks to Redis. redis-py is imported when a connection is made, not before.
 
-Nothing here writes. Every call is bounded: a page holds at most 1,000 entries, a socket operation ``timeout_s``, and
-all operations of a reader together ``budget_s``. Commands used: XINFO STREAM, XREVRANGE, XREAD, TIME.
+Nothing here writes. Every call is bounded: a page holds at most 1,000 entries, a socket operation takes at most
+``timeout_s``, all operations of a reader together ``budget_s``. Commands used: XINFO STREAM, XREVRANGE, XREAD, TIME.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .loss import StreamInfo
 PAGE = 1000
 TRIES = 3
 PAUSE_S = 0.1
+BUDGET_S = 300.0
 
 MISSING_LIBRARY = "the Python library redis is not installed"
 MISSING_LIBRARY_REMEDY = "Install python3-redis (Debian, Ubuntu, Fedora) or run: pip install redis"
@@ -52,14 +53,14 @@ class StreamReader:
         stream: str,
         match: t.Mapping[str, str] | None = None,
         *,
-        budget_s: float | None = None,
+        budget_s: float = BUDGET_S,
     ) -> None:
         if not isinstance(stream, str) or not stream:
             raise BadInput(f"stream={stream!r:.80} is not a key", remedy="Name the Redis stream of the decisions.")
         self.connection = connection
         self.stream = stream
         self._match = [(str(name).encode(), str(value).encode()) for name, value in (match or {}).items()]
-        self._budget_s = 3 * connection.timeout_s if budget_s is None else budget_s
+        self._budget_s = budget_s
         self._end: float | None = None
         self._client: t.Any = None
 
@@ -159,7 +160,7 @@ class StreamReader:
             if time.monotonic() > self._end:
                 raise TelemetryError(
                     f"{self._where} is too slow: {command[0]} was not done within {self._budget_s:g} s",
-                    remedy="Look at its load, or raise the option timeout.",
+                    remedy="Look at its load, or give a later cutover or a smaller max_events.",
                     transient=True,
                 )
             try:
@@ -185,7 +186,7 @@ class StreamReader:
     def _slow(self, command: str) -> TelemetryError:
         return TelemetryError(
             f"{self._where} did not answer {command} within {self.connection.timeout_s:g} s",
-            remedy="It hangs or is overloaded: look at the server, or raise the option timeout.",
+            remedy="It hangs or is overloaded: look at the server, or raise timeout_s.",
             transient=True,
         )
 
