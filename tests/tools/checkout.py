@@ -13,8 +13,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+# What to leave out where git cannot tell (an unpacked archive); the same as .gitignore.
+MADE_HERE = {".git", ".venv", "build", ".ansible", ".cache", ".hypothesis", ".import_linter_cache", "__pycache__"}
+MADE_HERE |= {".mypy_cache", ".pytest_cache", ".ruff_cache"}
+
+
 def checkout_files(root: Path = ROOT) -> list[str]:
     """Paths (relative, sorted) of the files and links that belong to the project: known to git, or not ignored."""
+    if not (root / ".git").exists():
+        found = (path.relative_to(root) for path in root.rglob("*") if path.is_symlink() or path.is_file())
+        return sorted(str(path) for path in found if not MADE_HERE & set(path.parts))
     command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE).stdout.decode().split("\0")
     return sorted(name for name in set(listed) if name and os.path.lexists(root / name))

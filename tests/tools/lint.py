@@ -15,27 +15,23 @@ import sys
 import time
 import types
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from checkout import ROOT, checkout_files
+
 LIMIT_S = 180
 # Two at a time suit a machine with two cores.
 AT_ONCE = 2
 
 
-def tracked(*patterns: str) -> list[str]:
-    """The checkout's files (also those not yet committed) that match a pattern of git."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
-    found = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.split("\n")
-    return sorted(name for name in set(found) if name and (ROOT / name).is_file() and not (ROOT / name).is_symlink())
-
-
 def shell_scripts() -> list[str]:
     """Files whose first line names a shell, wherever they are."""
     found = []
-    for name in tracked():
-        with open(ROOT / name, "rb") as file:
+    for name in checkout_files():
+        path = ROOT / name
+        if path.is_symlink() or not path.is_file():
+            continue
+        with open(path, "rb") as file:
             first = file.readline(80)
         if first.startswith((b"#!/bin/sh", b"#!/bin/bash", b"#!/usr/bin/env bash", b"#!/usr/bin/bash")):
             found.append(name)
@@ -105,7 +101,8 @@ def main(names: list[str]) -> int:
         return 2
     failed = 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for check, code, output, seconds in pool.map(run, wanted):
+        for done in as_completed([pool.submit(run, check) for check in wanted]):
+            check, code, output, seconds = done.result()
             print(f"{'ok    ' if code == 0 else 'FAILED'} {check.name} ({seconds:.1f} s)", flush=True)
             if code != 0:
                 failed += 1
