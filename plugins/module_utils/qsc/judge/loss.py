@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import Refused
-from .cutover import ZERO, StreamId
+from .cutover import StreamId
 
 SKEW_WARNING_S, SKEW_REFUSAL_S = 2.0, 30.0
 
@@ -34,10 +34,10 @@ def lost_entries(info: StreamInfo, after: StreamId) -> str:
     if info.first_id is not None and info.first_id <= after:
         return ""
     if info.entries_added is None:
-        return "no entry from before the cutover is left, and this Redis (before 7) does not count what was trimmed"
+        return "no entry from before the marker is left, and this Redis (before 7) does not count what was trimmed"
     gone = info.entries_added - info.length
     if gone > 0:
-        return f"no entry from before the cutover is left; {gone} were trimmed, perhaps some after it"
+        return f"no entry from before the marker is left; {gone} were trimmed, perhaps some after it"
     return ""
 
 
@@ -64,11 +64,11 @@ def lost_between(seen: Seen, info: StreamInfo) -> str:
         if new > info.length:
             return f"{new} entries were added since the last check, only {info.length} are left"
         return ""
-    if info.first_id is None or info.first_id <= seen.cursor:
-        return "" if info.first_id is not None or info.last_generated_id == seen.cursor else "the stream was emptied"
-    if info.first_id == seen.first_id or (seen.cursor == ZERO and seen.first_id is None):
-        return ""  # nothing was trimmed: the oldest entry is the one it was, or the stream began empty
-    return "no entry read before is left, and this Redis (before 7) does not count what was trimmed"
+    if info.first_id is None:
+        return "" if info.last_generated_id == seen.cursor else "the stream was emptied"
+    if info.first_id <= seen.cursor or info.first_id == seen.first_id:
+        return ""  # the oldest entry is one that was there before: nothing newer was trimmed
+    return lost_entries(info, seen.cursor)
 
 
 def clock_skew(server_ms: int, now: float) -> tuple[float, list[str]]:

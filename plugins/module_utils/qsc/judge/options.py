@@ -129,4 +129,11 @@ class MonitorOptions:
 
 def seconds(option: str, value: t.Any) -> float | None:
     """A time limit in s, or None for ``auto``."""
-    return None if value in (None, "", "auto") else number(option, value, 1, 7 * 86400.0)
+    if value in (None, "", "auto"):
+        return None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise BadInput(f"{option}={value!r:.80} is not a time", remedy="Use auto or a number of seconds.") from None
+    return number(option, value, 1, 7 * 86400.0)
