@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .errors import LeaseLost, RecordUnreadable, Refused
 from .files import read_json, write_json
+from .settings import ENVIRONMENT
 
 SCHEMA = 1
 
@@ -120,11 +121,9 @@ def transition(record: Record, event: str, **changes: t.Any) -> Record:
             f"canary {record.id} is {record.state}{latch}: it cannot {event.replace('_', ' ')}",
             remedy="See it with: qsc status",
         )
-    if event == "roll_back" and record.violations:
-        changes.pop("violations", None)  # the first violation is the one that counts
-        changes.pop("trigger", None)
-        changes.pop("reason", None)
-        changes.pop("outcome", None)
+    if event == "roll_back" and record.latched:
+        for name in ("violations", "violated_at", "trigger", "reason", "outcome"):
+            changes.pop(name, None)  # the first violation is the one that counts
         changes.pop("judged", None)
     return replace(record, state=state, generation=record.generation + 1, **changes)
 
@@ -160,14 +159,41 @@ def parse(raw: t.Any) -> Record:
         raise RecordUnreadable(f"the record is not complete: {error}", remedy="Run: qsc rollback") from error
     if record.state not in STATES or record.outcome not in OUTCOMES or not record.id:
         raise RecordUnreadable(f"the record's state is {record.state!r:.40}", remedy="Run: qsc rollback")
+    wrong = _wrong_within(record)
+    if wrong:
+        raise RecordUnreadable(f"the record's {wrong} is not usable", remedy="Run: qsc rollback")
     return record
+
+
+def _wrong_within(record: Record) -> str:
+    """The nested value a rollback would stumble over, "" when there is none.
+
+    Without names of variables any process would prove the baseline; a violation without text would stop the ledger.
+    """
+    if set(record.environment) != set(ENVIRONMENT) or not all(_named(name) for name in record.environment.values()):
+        return "environment"
+    for name in ("weights", "baseline"):
+        if not all(_same_kind(0.0, value) for value in getattr(record, name).values()):
+            return name
+    for item in record.violations:
+        if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("code", "message")):
+            return "violations"
+    return ""
+
+
+def _named(name: t.Any) -> bool:
+    return isinstance(name, str) and bool(name)
+
+
+_MOST = 1e18
+"""Every time and count of ours is far below; JSON reads 1e999 as infinite."""
 
 
 def _same_kind(wanted: t.Any, value: t.Any) -> bool:
     if isinstance(wanted, bool):
         return isinstance(value, bool)
     if isinstance(wanted, (int, float)):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
     if isinstance(wanted, str):
         return isinstance(value, str)
     if isinstance(wanted, dict):
