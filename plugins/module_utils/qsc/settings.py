@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import typing as t
 from dataclasses import asdict, dataclass, field, fields
@@ -279,7 +278,7 @@ _COUNTS = {"min_events": (1, 1_000_000), "window_events": (1, 1_000_000)}
 
 def _number(key: str, value: t.Any, low: float, high: float, unit: str) -> float:
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or not low <= value <= high:
+    if not good or not low <= value <= high:  # NaN fails here, and so does an integer no float can hold
         raise BadInput(f"{key}={value!r:.80} is out of range", remedy=f"Use a number from {low:g} to {high:g} {unit}.")
     return float(value)
 

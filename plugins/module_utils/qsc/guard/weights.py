@@ -65,8 +65,8 @@ class WeightsPlan:
 
 def checked_weight(value: t.Any) -> float:
     """The canary's share, in (0, 1]. Raises BadInput."""
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not 1 / UNITS <= value <= 1:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good or not 1 / UNITS <= value <= 1:  # NaN fails here, and so does an integer no float can hold
         raise BadInput(
             f"weight={value!r:.80} is not a share of the ensemble", remedy="Use a number above 0 and up to 1, as 0.10."
         )
@@ -81,7 +81,7 @@ def checked_baseline(raw: t.Any, source: str = "baseline") -> dict[str, float]:
     for name, value in raw.items():
         model_name(name, f"{source}: model")
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good or not math.isfinite(value) or not 0 <= value <= 1:
+        if not good or not 0 <= value <= 1:
             raise BadInput(f"{source}: {name}={value!r:.80} is not a weight", remedy=_REMEDY_BASELINE)
     total = math.fsum(raw.values())
     if not abs(total - 1) <= SUM_TOLERANCE:
