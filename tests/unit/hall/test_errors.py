@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import errors
 
 

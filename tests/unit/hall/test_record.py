@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import record as records
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import LeaseLost, RecordUnreadable, Refused
 from helpers.samples import COLLAPSE, make_record

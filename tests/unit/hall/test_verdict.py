@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the qsc.canary authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A compromised monitor may write anything into its verdict: root reads it, and nothing but RecordUnreadable comes out."""
+"""A compromised monitor may write anything into its verdict; only RecordUnreadable ever comes out of reading it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import json
 import typing as t
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import RecordUnreadable
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import LIMIT, Verdict, printable
 from helpers.samples import COLLAPSE, make_verdict
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 GOOD = make_verdict(violations=(COLLAPSE,), verdict="violation", status="NO-GO").to_dict()
 
