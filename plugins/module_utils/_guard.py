@@ -15,6 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from .qsc import agent
 from .qsc import command as _command
 from .qsc.errors import QscError
+from .qsc.guard import install as _install
 from .qsc.guard.host import Host
 from .qsc.settings import Paths, Settings
 
@@ -22,10 +23,10 @@ from .qsc.settings import Paths, Settings
 def carried_digest() -> str:
     """The digest of the agent this collection carries.
 
-    It is over the whole package, so a module that compares it has to carry all of it: through the command, which
-    imports everything.
+    It is over the whole package, so a module that compares it has to carry all of it: through the command and the
+    installation, which together import everything.
     """
-    if not _command.SUBCOMMANDS:
+    if not (_command.SUBCOMMANDS and _install.install):
         raise QscError("the package is not carried whole", remedy="Install the collection again.")
     return agent.digest()
 

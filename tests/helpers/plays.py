@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "hosts"))
 
-from qsc_hosts import inventory as host_inventory  # noqa: E402
+from qsc_hosts.inventory import inventory as inventory_text  # noqa: E402
 from qsc_hosts.machine import Host, wait_until  # noqa: E402
 
 UNIT = "quantum-ai_engine.service"
@@ -34,7 +34,7 @@ RATE = 60
 # Durations are shortened by variables alone; everything else is the default of the collection.
 FAST: dict[str, t.Any] = {
     "qsc_canary_baseline_path": BASELINE_FILE,
-    "qsc_canary_interval_seconds": 1,
+    "qsc_canary_interval_seconds": 2,
     "qsc_canary_monitor_hours": 600 / 3600,
     "qsc_canary_stability_seconds": 1,
     "qsc_canary_arming_timeout_seconds": 60,
@@ -80,7 +80,7 @@ def write_inventory(hosts: t.Sequence[Host]) -> str:
     """A temporary inventory file with the hosts in group qsc_engines."""
     handle, path = tempfile.mkstemp(prefix="qsc-inventory-", suffix=".json")
     with os.fdopen(handle, "w") as stream:
-        stream.write(host_inventory.inventory(list(hosts)))
+        stream.write(inventory_text(list(hosts)))
     return path
 
 

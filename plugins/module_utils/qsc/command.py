@@ -181,6 +181,7 @@ def _gate(options: argparse.Namespace) -> int:
     raw = {
         **{name: judging[name] for name in ("aliases", "ignore_models", "limits", "stale_after")},
         "cutover": cutover,
+        "max_events": settings.window_events,
         "mode": options.mode,
         "models": [options.model],
     }

@@ -37,7 +37,7 @@ def plan(settings: Settings, password: str, paths: Paths) -> list[str]:
         changes.append(f"settings {paths.config}")
     if _content(paths.password) != password.encode():
         changes.append(f"credential {paths.password}")
-    changes.extend(f"folder {folder}" for folder in _folders(paths) if not folder.is_dir())
+    changes.extend(f"folder {folder}" for folder in _folders(paths, settings) if not folder.is_dir())
     return changes
 
 
@@ -48,7 +48,7 @@ def install(settings: Settings, password: str, paths: Paths) -> list[str]:
     changes = plan(settings, password, paths)
     if not changes:
         return []
-    for folder in (*_folders(paths), paths.config.parent, paths.agent_root, paths.command.parent):
+    for folder in (*_folders(paths, settings), paths.config.parent, paths.agent_root, paths.command.parent):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     # the credential first: an agent must never start with the settings of one Redis and the password of another
     if _content(paths.password) != password.encode():
@@ -68,22 +68,34 @@ def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:
         raise Refused(
             f"canary {record.id} is in flight ({record.state})", remedy="Roll back first: playbooks/rollback.yml"
         )
+    dropins = _empty_dropin_folder(paths)
     found = [
         path
-        for path in (paths.command, paths.agent_root, paths.config.parent, paths.state, paths.run)
+        for path in (paths.command, paths.agent_root, paths.config.parent, paths.state, paths.run, *dropins)
         if path.is_symlink() or path.exists()
     ]
     if not dry_run:
         for path in found:
             if path.is_symlink() or path.is_file():
                 remove(path)
+            elif path in dropins:
+                path.rmdir()
             else:
                 shutil.rmtree(path)
     return [f"removed {path}" for path in found]
 
 
-def _folders(paths: Paths) -> tuple[Path, ...]:
-    return (paths.state, paths.ledger.parent, paths.run)
+def _empty_dropin_folder(paths: Paths) -> list[Path]:
+    """The engine's drop-in folder where the installation made it and nobody else uses it."""
+    try:
+        folder = paths.dropin(Settings.load(paths.config).engine_unit).parent
+        return [folder] if not any(folder.iterdir()) else []
+    except (OSError, BadInput):
+        return []
+
+
+def _folders(paths: Paths, settings: Settings) -> tuple[Path, ...]:
+    return (paths.state, paths.ledger.parent, paths.run, paths.dropin(settings.engine_unit).parent)
 
 
 def _config_bytes(settings: Settings) -> bytes:

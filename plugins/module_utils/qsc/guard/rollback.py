@@ -225,13 +225,10 @@ def _disarm(host: Host, record: Record | None, notes: list[str]) -> bool:
 
 def _remove(path: Path, notes: list[str]) -> bool:
     try:
-        found = remove(path)
+        return remove(path)
     except OSError as error:
         notes.append(f"{path} could not be removed: {error}")
         raise
-    if found and path.name == "qsc_canary.conf":
-        try_io("the drop-in's folder stays", path.parent.rmdir)
-    return found
 
 
 def _restore_file(host: Host, record: Record | None, notes: list[str]) -> bool:
