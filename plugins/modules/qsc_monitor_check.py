@@ -189,7 +189,7 @@ ERROR, UNDECIDED = 2, 4
 def judge(module: AnsibleModule, reader: StreamReader) -> dict[str, t.Any]:
     """One check, from where the one before ended."""
     now = time.time()
-    since = parse_cutover(module.params["since"], int(now * 1000), option="since")
+    since = parse_cutover(module.params["since"], max(int(now * 1000), reader.server_ms()), option="since")
     options = MonitorOptions.from_dict(module.params, model=module.params["model"], since=since.after)
     path = Path(module.params["state_path"]) if module.params["state_path"] else None
     key = f"{options.model} {options.since}"

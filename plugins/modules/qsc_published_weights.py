@@ -82,7 +82,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import
 def wait(module: AnsibleModule, reader: StreamReader) -> dict[str, t.Any]:
     """Wait for the first decision that tells."""
     wait_s = number("wait_s", module.params["wait_s"], 0, 3600)
-    since = parse_cutover(module.params["since"], int(time.time() * 1000), option="since")
+    since = parse_cutover(module.params["since"], max(int(time.time() * 1000), reader.server_ms()), option="since")
     found = published_weights(reader, module.params["field"], since.after, wait_s, aliases=module.params["aliases"])
     return {
         "weights": found.weights,

@@ -264,7 +264,9 @@ def _judge(
 def _missing(window: _Window, canary: ModelFigures, options: MonitorOptions) -> list[Violation]:
     """canary_missing. Decisions before its first vote do not count while they lie in the grace of the start; after
     that, a long good past must not hide that it fell silent: the newest ones are looked at by themselves."""
-    voted = _without_start(window.voted, options.limits.start_grace)
+    voted: t.Sequence[tuple[StreamId, bool]] = window.voted
+    if len(voted) < options.window_events:  # else the window no longer holds the start
+        voted = _without_start(voted, options.limits.start_grace)
     if len(voted) < COVERAGE_FROM:
         return []
     found = rules.judge_coverage(

@@ -81,11 +81,12 @@ def utc(ms: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
 
 
-def parse_cutover(value: t.Any, now_ms: int, *, option: str = "cutover") -> Cutover:
+def parse_cutover(value: t.Any, now_ms: int | None, *, option: str = "cutover") -> Cutover:
     """Take a cutover from an option.
 
     A time means strictly after that millisecond: a decision in the same millisecond as the engine's start was
-    made by the process before it. ``now_ms`` is the present in ms. Raises BadInput naming option, value, remedy.
+    made by the process before it. ``now_ms`` is the present in ms; with None the form alone is checked. Raises BadInput
+    naming option, value, remedy.
     """
     text = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     if not text:
@@ -99,7 +100,7 @@ def parse_cutover(value: t.Any, now_ms: int, *, option: str = "cutover") -> Cuto
         after = StreamId(_epoch_ms(text, option), _MOST)
     else:
         after = StreamId(_iso_ms(text, option), _MOST)
-    if after.ms > now_ms + CLOCK_TOLERANCE_MS:
+    if now_ms is not None and after.ms > now_ms + CLOCK_TOLERANCE_MS:
         raise BadInput(
             f"{option}={text!r:.80} is {(after.ms - now_ms) / 1000:.0f} s in the future (now: {utc(now_ms)})",
             remedy="Give a moment in the past, normally the engine's last start.",

@@ -127,8 +127,10 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
 
     Raises BadInput for options that cannot be meant, Refused when the clocks disagree, TelemetryError.
     """
-    skew_s, warnings = clock_skew(reader.server_ms(), now)
-    cutover = parse_cutover(options.cutover, int(now * 1000))
+    parse_cutover(options.cutover, None)  # what is wrong by itself is refused without asking anybody
+    server_ms = reader.server_ms()
+    skew_s, warnings = clock_skew(server_ms, now)
+    cutover = parse_cutover(options.cutover, max(int(now * 1000), server_ms))
     start = reader.info()
     newest: deque[StreamId] = deque(maxlen=SAMPLE)
     summary = Summary()
