@@ -34,12 +34,13 @@ RATE = 60
 # Durations are shortened by variables alone; everything else is the default of the collection.
 FAST: dict[str, t.Any] = {
     "qsc_canary_baseline_path": BASELINE_FILE,
-    "qsc_canary_interval_seconds": 2,
+    "qsc_canary_interval_seconds": 3,
     "qsc_canary_monitor_hours": 600 / 3600,
     "qsc_canary_stability_seconds": 1,
     "qsc_canary_arming_timeout_seconds": 60,
     "qsc_canary_stale_after": 4,
     "qsc_canary_limits": {"start_grace": 4},
+    "qsc_canary_required_checks": 0.6,
 }
 
 

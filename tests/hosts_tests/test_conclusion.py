@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from helpers.plays import Host, await_state, enough_telemetry, entries, play, process_variables, record
 
-SHORT = 20 / 3600
+SHORT = 45 / 3600
 SPECIFIED = ("timestamp", "action", "canary_model", "duration_hours", "checks_performed", "violations", "result")
 
 
@@ -25,7 +25,7 @@ def test_a_healthy_run_is_safe_and_still_watched(host: Host) -> None:
     [entry] = [entry for entry in entries(host, canary) if entry["action"] == "monitoring_completed"]
     assert not [name for name in SPECIFIED if name not in entry]
     assert (entry["result"], entry["violations"]) == ("safe", None)
-    assert entry["checks_performed"] >= 0.95 * 20
+    assert entry["checks_performed"] >= 0.6 * 15
     assert entry["first_id"] and entry["last_id"]
     assert process_variables(host)["QSC_CANARY_MODEL"] == "patchtst"
     # safe is a verdict, not the end of watching
@@ -44,10 +44,10 @@ def test_a_safe_run_that_nobody_promotes_goes_back(host: Host) -> None:
 def test_missing_checks_are_not_safe(host: Host) -> None:
     """The monitor's timer is slowed down by hand: nothing is wrong with the canary, but nobody looked often enough."""
     folder = "/run/systemd/system/qsc-monitor.timer.d"
-    canary = _activate(host)
+    canary = _activate(host, qsc_canary_required_checks=0.95)
     try:
         host.run(
-            f"mkdir -p {folder}; printf '[Timer]\\nOnUnitActiveSec=\\nOnUnitActiveSec=3s\\n' > {folder}/slow.conf; "
+            f"mkdir -p {folder}; printf '[Timer]\\nOnUnitActiveSec=\\nOnUnitActiveSec=9s\\n' > {folder}/slow.conf; "
             "systemctl daemon-reload; systemctl restart qsc-monitor.timer"
         )
         ended = await_state(host, "rolled_back", timeout=60)

@@ -83,7 +83,7 @@ def test_a_healthy_canary_is_activated_proven_and_ended_by_the_logged_command(ho
         "33.7500 %",
         "the engine acknowledged these weights",
         f"way back: /usr/local/bin/qsc rollback --id {now['id']}",
-        "monitored every 2 s until 20",
+        "monitored every 3 s until 20",
         "agreement",
         "55",
         "80",
