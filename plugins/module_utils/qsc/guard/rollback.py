@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import NotProven, RecordUnreadable, Refused
+from ..errors import NotProven, RecordUnreadable, Refused, SystemdError
 from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
 from ..record import ROLLING_BACK, Record, load, save, transition
 from ..verdict import Verdict, Violation, printable
@@ -111,7 +111,10 @@ def trigger_of_unit(host: Host) -> Finding:
     found = of_verdict(verdict) if verdict is not None else None
     if found is not None:
         return found
-    facts = systemd.show(MONITOR_SERVICE)
+    try:
+        facts = systemd.show(MONITOR_SERVICE)
+    except SystemdError as error:
+        return Finding("monitor_failed", f"{MONITOR_SERVICE}: {error}")  # a missing reason stops no rollback
     if facts.active_state == "failed":
         return Finding("monitor_failed", f"{MONITOR_SERVICE}: result {facts.result}, exit status {facts.exit_status}")
     return Finding("manual", f"{host.actor or 'somebody'} started the rollback unit")
@@ -134,10 +137,12 @@ def roll_back(host: Host, finding: Finding, *, canary_id: str = "") -> Outcome:
             )
         if record is not None and record.in_flight:
             record = _begin(host, record, finding, notes)
-        removed = _disarm(host, record, notes)
+        removed, left = _disarm(host, record, notes)
         file_restored = _restore_file(host, record, notes)
         systemd.daemon_reload()
         proof, restarted = _restore(host, record, removed=removed, force=file_restored)
+        if left is not None:
+            raise left  # the engine is at baseline, but the run does not end while a part of the canary lies here
         changed = removed or restarted
         if record is not None and record.state == ROLLING_BACK:
             record = _finish(host, record, proof, notes)
@@ -210,25 +215,33 @@ def _units(host: Host, record: Record | None) -> list[str]:
     return units
 
 
-def _disarm(host: Host, record: Record | None, notes: list[str]) -> bool:
-    """Take away all that lets the engine run canary weights; True when something was there."""
-    found = False
+def _disarm(host: Host, record: Record | None, notes: list[str]) -> tuple[bool, OSError | None]:
+    """Take away all that lets the engine run canary weights: (something was there, what could not be removed).
+
+    Either of environment file and drop-in is inert without the other, so one that cannot be removed (a read-only /etc)
+    does not stop the way back. Raises OSError when both stay: a restart would come up as canary.
+    """
     # the environment file first: without it a restart by anybody comes up at baseline
-    for path in [host.paths.engine_env, *(host.paths.dropin(unit) for unit in _units(host, record))]:
-        found = _remove(path, notes) or found
+    found, kept = _remove(host.paths.engine_env, notes)
+    left = kept
+    for unit in _units(host, record):
+        was_there, problem = _remove(host.paths.dropin(unit), notes)
+        if problem is not None and kept is not None:
+            raise kept
+        found, left = found or was_there, left or problem
     if record is not None and record.state == ROLLING_BACK:
-        problem = try_io(f"{MONITOR_TIMER} could not be stopped", lambda: systemd.stop(MONITOR_TIMER))
-        if problem:
-            notes.append(problem)
-    return found
+        stuck = try_io(f"{MONITOR_TIMER} could not be stopped", lambda: systemd.stop(MONITOR_TIMER))
+        if stuck:
+            notes.append(stuck)
+    return found, left
 
 
-def _remove(path: Path, notes: list[str]) -> bool:
+def _remove(path: Path, notes: list[str]) -> tuple[bool, OSError | None]:
     try:
-        return remove(path)
+        return remove(path), None
     except OSError as error:
         notes.append(f"{path} could not be removed: {error}")
-        raise
+        return True, error
 
 
 def _restore_file(host: Host, record: Record | None, notes: list[str]) -> bool:
