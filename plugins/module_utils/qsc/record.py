@@ -122,7 +122,7 @@ def transition(record: Record, event: str, **changes: t.Any) -> Record:
             remedy="See it with: qsc status",
         )
     if event == "roll_back" and record.latched:
-        for name in ("violations", "violated_at", "trigger", "reason", "outcome"):
+        for name in ("violations", "violated_at", "trigger", "reason", "outcome", "judged"):
             changes.pop(name, None)  # the first violation is the one that counts
         changes.pop("judged", None)
     return replace(record, state=state, generation=record.generation + 1, **changes)
