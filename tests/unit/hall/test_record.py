@@ -78,7 +78,12 @@ def test_a_latched_record_only_goes_towards_baseline(state: str, event: str, lat
 )
 def test_the_first_violation_is_the_one_that_counts(latch: dict[str, t.Any]) -> None:
     first = make_record(
-        state="rolling_back", trigger="qsc_monitor_violation", reason="first", violated_at=1_768_000_500.0, **latch
+        state="rolling_back",
+        trigger="qsc_monitor_violation",
+        reason="first",
+        violated_at=1_768_000_500.0,
+        judged={"events": 400},
+        **latch,
     )
     later = records.transition(
         first,
@@ -88,8 +93,9 @@ def test_the_first_violation_is_the_one_that_counts(latch: dict[str, t.Any]) -> 
         violations=({**VIOLATION, "code": "no_go"},),
         violated_at=0.0,
         outcome="terminated",
+        judged={},
     )
-    kept = ("trigger", "reason", "violations", "violated_at", "outcome")
+    kept = ("trigger", "reason", "violations", "violated_at", "outcome", "judged")
     assert {name: getattr(later, name) for name in kept} == {name: getattr(first, name) for name in kept}
 
 
