@@ -24,6 +24,11 @@ from checkout import ROOT, copy_checkout
 COPY = ROOT / "build" / "sanity" / "ansible_collections" / "qsc" / "canary"
 HOME = ROOT / "build" / "home"
 LIMIT_S = 900
+# What pip says while ansible-test builds its environments.
+PIP = re.compile(
+    r"\s*(Collecting|Requirement already|Using cached|Downloading|Installing collected|Looking in|Processing|"
+    r"Successfully installed|━)"
+)
 # ansible-test bootstraps pip by a script it fetches from a host of its own, unless the script is in its cache.
 GET_PIP = "import ensurepip\nensurepip.bootstrap(default_pip=True)\n"
 
@@ -79,7 +84,7 @@ def main(options: list[str]) -> int:
     assert process.stdout is not None
     for line in process.stdout:
         # The paths of its findings are the copy's; they are the checkout's as well.
-        if not re.match(r"(Collecting|Requirement already|Using cached|Downloading|Installing collected)", line):
+        if not PIP.match(line):
             print(line, end="", flush=True)
     code = process.wait(LIMIT_S)
     passed, failed, skipped = results()
