@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import json
+import math
 import typing as t
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, read_bounded, try_io, write_atomic
@@ -269,7 +271,7 @@ def _facts(host: Host, record: Record) -> Facts:
         verdict=verdict,
         verdict_error=verdict_error,
         engine=engine,
-        dropin_digest=digest_file(host.paths.dropin(record.engine_unit)),
+        dropin_digest=_digest(host.paths.dropin(record.engine_unit)),
         environment_intact=_equal(host, "engine_env", host.engine_env_bytes(record)),
         weights_intact=_equal(host, "weights", host.weights_bytes(record)),
         monitor_timer=systemd.show(MONITOR_TIMER).active_state,
@@ -279,6 +281,14 @@ def _facts(host: Host, record: Record) -> Facts:
         late=late,
         settling_s=settling_s,
     )
+
+
+def _digest(path: Path) -> str | None:
+    """The digest of a file, None when it is gone, and of no file at all when it is a link or the like."""
+    try:
+        return digest_file(path)
+    except OSError:
+        return ""
 
 
 def _equal(host: Host, name: str, wanted: bytes) -> bool:
@@ -297,7 +307,8 @@ def _remember(host: Host, record: Record, boot: float, engine: systemd.UnitFacts
         last, since = boot, 0.0
     settling_since = 0.0 if engine.running else (since or boot)
     memory = {"last": boot, "settling_since": settling_since}
-    write_atomic(host.paths.watchdog_state, json.dumps(memory).encode())
+    if try_io("memory", lambda: write_atomic(host.paths.watchdog_state, json.dumps(memory).encode())):
+        return False, math.inf  # without a memory nothing is forgiven, and nothing overlooked
     return boot - last > 2 * record.interval_s, boot - settling_since if settling_since else 0.0
 
 
