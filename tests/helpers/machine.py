@@ -125,6 +125,7 @@ class Machine:
         monkeypatch.setattr(files.Clock, "wall", lambda _clock: self.time.wall)
         monkeypatch.setattr(files.Clock, "boot", lambda _clock: self.time.boot)
         monkeypatch.setattr(agent, "digest", lambda: DIGEST)
+        monkeypatch.setattr(os, "fsync", lambda _handle: None)  # minutes of a busy disk; test_files.py has its order
 
     # --- the engine
 

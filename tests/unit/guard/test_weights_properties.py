@@ -45,7 +45,7 @@ def plan(baseline: dict[str, float], model: str, share: float) -> WeightsPlan:
 
 
 @given(baselines(), st.integers(0, 9), shares)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @example({"c": 1 / 3, "b": 1 / 3, "a": 1 / 3}, 2, 0.1)
 @example({"a": 0.999999, "b": 0.000001, "c": 0.0}, 1, 0.5)
 def test_sum_order_share_and_proportion(baseline: dict[str, float], index: int, share: float) -> None:
@@ -64,7 +64,7 @@ def test_sum_order_share_and_proportion(baseline: dict[str, float], index: int, 
 
 
 @given(baselines(), st.integers(0, 9), shares)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 def test_a_larger_baseline_weight_never_gets_less(baseline: dict[str, float], index: int, share: float) -> None:
     model = list(baseline)[index % len(baseline)]
     weights = plan(baseline, model, share).weights
@@ -74,7 +74,7 @@ def test_a_larger_baseline_weight_never_gets_less(baseline: dict[str, float], in
 
 
 @given(baselines(), st.integers(0, 9), shares)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 def test_the_weights_file_can_be_read_back(baseline: dict[str, float], index: int, share: float) -> None:
     model = list(baseline)[index % len(baseline)]
     weights = plan(baseline, model, share).weights
@@ -92,7 +92,7 @@ bad_numbers: st.SearchStrategy[t.Any] = st.one_of(
 
 
 @given(st.sampled_from(sorted(BASELINE)), bad_numbers)
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 def test_any_bad_number_in_the_baseline_is_bad_input(name: str, value: t.Any) -> None:
     try:
         checked_baseline({**BASELINE, name: value}, "baseline")
@@ -104,7 +104,7 @@ def test_any_bad_number_in_the_baseline_is_bad_input(name: str, value: t.Any) ->
 
 
 @given(bad_numbers)
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 @example(0)
 @example(4.9e-7)
 def test_any_bad_share_is_bad_input(value: t.Any) -> None:

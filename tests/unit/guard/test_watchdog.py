@@ -1,0 +1,365 @@
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The watchdog looks at a host in memory: what it starts, what it writes, and that its own trouble never blinds it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import SystemdError
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollback, watchdog
+from helpers.machine import Machine
+from helpers.samples import COLLAPSE, UNIT
+
+STARTED = "start qsc-rollback.service"
+
+
+def look(machine: Machine) -> list[str]:
+    """One look, 30 s after the one before."""
+    machine.time.sleep(30)
+    return watchdog.watch(machine.host)
+
+
+def looked(machine: Machine, **changes: t.Any) -> list[str]:
+    """One look with a heartbeat just before it."""
+    machine.time.sleep(30)
+    machine.write_verdict(**changes)
+    return watchdog.watch(machine.host)
+
+
+def no_space(*_arguments: object, **_options: object) -> t.NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_nothing_to_do(machine: Machine) -> None:
+    before = machine.files()
+    assert look(machine) == []
+    assert machine.files() == before
+    assert machine.events == []
+
+
+def test_a_healthy_run_is_left_alone(machine: Machine) -> None:
+    record = machine.run_canary()
+    for _number in range(5):
+        assert looked(machine) == []
+    assert machine.record() == record
+    assert machine.events == []
+
+
+def test_a_violation_is_latched_and_the_rollback_started(machine: Machine) -> None:
+    machine.run_canary()
+    notes = looked(machine, verdict="violation", status="NO-GO", violations=(COLLAPSE,), message="HOLD=78.3%")
+    assert machine.events == [STARTED]
+    record = machine.record()
+    assert (record.state, record.trigger, record.outcome) == ("rolling_back", "qsc_monitor_violation", "violated")
+    assert [item["code"] for item in record.violations] == ["action_collapse"]
+    assert record.violated_at == machine.time.wall
+    assert any("HOLD=78.3%" in note for note in notes)
+    # a verdict that turns good again changes nothing: it is started until the record says baseline
+    looked(machine)
+    assert machine.events == [STARTED, STARTED]
+    assert machine.record().violations
+
+
+def test_silence_rolls_back(machine: Machine) -> None:
+    machine.run_canary()
+    for _number in range(5):
+        assert look(machine) == []
+    look(machine)
+    assert machine.events == [STARTED]
+    assert machine.record().trigger == "monitor_silent"
+
+
+def test_after_a_pause_of_the_machine_the_monitor_gets_one_period(machine: Machine) -> None:
+    machine.run_canary()
+    looked(machine)
+    machine.time.sleep(3600)  # the whole machine stood still; the watchdog happens to wake up first
+    assert watchdog.watch(machine.host) == []
+    assert looked(machine) == [], "the monitor woke up too"
+    machine.time.sleep(3600)
+    assert watchdog.watch(machine.host) == []
+    look(machine)
+    assert machine.record().trigger == "monitor_silent", "it did not wake up"
+
+
+def test_a_watchdog_that_cannot_remember_still_sees_silence(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full /run must neither blind the watchdog nor make it think for ever that it is late itself."""
+    machine.run_canary()
+    looked(machine)
+    monkeypatch.setattr(watchdog, "write_atomic", no_space)
+    assert looked(machine) == []
+    for _number in range(7):
+        look(machine)
+    assert machine.record().trigger == "monitor_silent"
+
+
+def test_a_watchdog_that_cannot_remember_forgives_no_restart(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.run_canary()
+    monkeypatch.setattr(watchdog, "write_atomic", no_space)
+    machine.engine.active_state = "deactivating"
+    looked(machine)
+    assert machine.record().trigger == "engine_down"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"last": "x"}', b'{"last": null, "settling_since": 0}'])
+def test_a_damaged_memory_is_no_memory(machine: Machine, content: bytes) -> None:
+    machine.run_canary()
+    machine.paths.watchdog_state.write_bytes(content)
+    assert looked(machine) == []
+    assert json.loads(machine.paths.watchdog_state.read_bytes())["last"] == machine.time.boot
+
+
+def replaced_by_link(machine: Machine, path: Path) -> None:
+    other = machine.paths.prefix / "other"
+    path.rename(other)
+    path.symlink_to(other)
+
+
+TAMPERED: t.Mapping[str, tuple[t.Callable[[Machine], object], str]] = {
+    "drop-in removed": (lambda machine: machine.dropin.unlink(), "dropin_removed"),
+    "drop-in changed": (lambda machine: machine.dropin.write_text("[Service]\n"), "dropin_changed"),
+    "drop-in a link": (lambda machine: replaced_by_link(machine, machine.dropin), "dropin_changed"),
+    "environment file removed": (lambda machine: machine.paths.engine_env.unlink(), "environment_changed"),
+    "environment file changed": (lambda machine: machine.paths.engine_env.write_text("A=b\n"), "environment_changed"),
+    "weights removed": (lambda machine: machine.paths.weights.unlink(), "weights_changed"),
+    "weights changed": (lambda machine: machine.paths.weights.write_text('{"patchtst": 1.0}'), "weights_changed"),
+    "weights a link": (lambda machine: replaced_by_link(machine, machine.paths.weights), "weights_changed"),
+    "timer stopped": (
+        lambda machine: setattr(machine.units["qsc-monitor.timer"], "active_state", "inactive"),
+        "timer_stopped",
+    ),
+    "engine stopped": (lambda machine: machine.stop_engine(), "engine_down"),
+    "engine crashed": (lambda machine: machine.start_engine(n_restarts=1), "engine_restarted"),
+    "engine masked": (lambda machine: setattr(machine.engine, "load_state", "masked"), "engine_masked"),
+    "verdict damaged": (lambda machine: machine.paths.verdict.write_bytes(b"{"), "verdict_unreadable"),
+    "verdict a link": (lambda machine: replaced_by_link(machine, machine.paths.verdict), "verdict_unreadable"),
+    "reboot": (lambda machine: machine.paths.boot_mark.unlink(), "reboot"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_what_somebody_did_to_the_host(machine: Machine, case: str) -> None:
+    tamper, trigger = TAMPERED[case]
+    machine.run_canary()
+    assert looked(machine) == []
+    machine.time.sleep(30)
+    machine.write_verdict()
+    tamper(machine)
+    code, notes = watchdog.run(machine.host)
+    assert (code, machine.events) == (0, [STARTED]), notes
+    record = machine.record()
+    assert (record.state, record.trigger, record.outcome) == ("rolling_back", trigger, "terminated")
+
+
+def test_a_heartbeat_of_another_boot_is_none(machine: Machine) -> None:
+    machine.run_canary()
+    for _number in range(6):
+        looked(machine, boot_id="kernel/other")
+    assert machine.record().trigger == "monitor_silent"
+
+
+def test_an_unreadable_record_starts_the_rollback(machine: Machine) -> None:
+    machine.run_canary()
+    machine.paths.record.write_bytes(b"{")
+    look(machine)
+    assert machine.events == [STARTED]
+
+
+@pytest.mark.parametrize("orphan", ["dropin", "environment", "dangling link"])
+def test_orphans_start_the_rollback(machine: Machine, orphan: str) -> None:
+    if orphan == "dropin":
+        machine.write_dropin()
+    elif orphan == "environment":
+        machine.paths.engine_env.write_text("A=b\n")
+    else:
+        machine.paths.engine_env.symlink_to("nowhere")
+    look(machine)
+    assert machine.events == [STARTED]
+    rollback.roll_back(machine.host, rollback.Finding("orphan", ""))
+    assert look(machine) == []
+
+
+def test_an_armed_run_ends_at_its_deadline(machine: Machine) -> None:
+    machine.arm()
+    for _number in range(10):
+        assert look(machine) == []
+    look(machine)
+    assert machine.record().trigger == "arming_expired"
+    assert machine.record().outcome == "terminated"
+
+
+def test_a_full_disk_still_starts_the_rollback(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.run_canary()
+    monkeypatch.setattr(watchdog, "save", no_space)
+    notes = looked(machine, verdict="violation", violations=(COLLAPSE,))
+    assert STARTED in machine.events
+    assert any("could not be written" in note for note in notes)
+
+
+# --- a deliberate restart
+
+
+def test_a_deliberate_restart_is_proven_again(machine: Machine) -> None:
+    record = machine.run_canary()
+    machine.start_engine()
+    assert looked(machine) == []
+    after = machine.record()
+    assert after.state == "active"
+    assert after.generation == record.generation + 1
+    assert after.engine["invocation_id"] == machine.engine.invocation
+    assert [entry["action"] for entry in machine.ledger()][-1] == "engine_restart_proven"
+    looked(machine)
+    assert len(machine.ledger("engine_restart_proven")) == 1
+
+
+@pytest.mark.parametrize("case", ["without the variables", "without an acknowledgement"])
+def test_a_restart_that_cannot_be_proven_ends_the_run(machine: Machine, case: str) -> None:
+    machine.run_canary()
+    machine.acknowledges = False
+    machine.start_engine()
+    if case == "without the variables":
+        machine.engine.environment.pop("QSC_CANARY_WEIGHTS")
+    looked(machine)
+    assert machine.record().trigger == "restart_not_proven"
+    assert machine.events == [STARTED]
+
+
+def test_a_restart_under_way_is_waited_for(machine: Machine) -> None:
+    machine.run_canary()
+    machine.engine.active_state, machine.engine.sub_state = "deactivating", "stop-sigterm"
+    assert looked(machine) == []
+    assert looked(machine) == []
+    looked(machine)
+    assert machine.record().trigger == "engine_down"
+
+
+# --- the end of the monitored time
+
+
+def at_the_deadline(machine: Machine, **changes: t.Any) -> list[str]:
+    machine.run_canary()
+    machine.time.sleep(21_600)
+    machine.write_verdict(**changes)
+    return watchdog.watch(machine.host)
+
+
+def test_safe(machine: Machine) -> None:
+    notes = at_the_deadline(machine)
+    record = machine.record()
+    assert (record.state, record.outcome) == ("active", "safe")
+    assert (record.concluded_at, record.concluded_boot) == (machine.time.wall, machine.time.boot)
+    (entry,) = machine.ledger("monitoring_completed")
+    wanted = {
+        "canary_model": "patchtst",
+        "duration_hours": 6.0,
+        "checks_performed": 720,
+        "violations": None,
+        "result": "safe",
+    }
+    assert {name: entry[name] for name in wanted} == wanted
+    assert "still watched" in notes[0]
+    assert machine.events == []
+    assert looked(machine) == []
+    assert len(machine.ledger("monitoring_completed")) == 1
+
+
+def test_a_violation_after_safe_rolls_back(machine: Machine) -> None:
+    at_the_deadline(machine)
+    looked(machine, verdict="violation", violations=(COLLAPSE,))
+    assert machine.events == [STARTED]
+    assert machine.record().outcome == "violated"
+
+
+def test_safe_but_never_promoted(machine: Machine) -> None:
+    at_the_deadline(machine)
+    machine.time.sleep(86_400)
+    assert looked(machine)
+    record = machine.record()
+    assert (record.trigger, record.outcome) == ("hold_expired", "safe")
+
+
+def test_never_judged_is_never_safe(machine: Machine) -> None:
+    at_the_deadline(machine, verdict="waiting", status="WAIT", events=57, checks_judged=0)
+    assert machine.record().outcome == ""
+    machine.time.sleep(30)
+    looked(machine, verdict="waiting", status="WAIT", events=57, checks_judged=0)
+    record = machine.record()
+    assert (record.state, record.outcome) == ("rolling_back", "inconclusive")
+    assert machine.ledger("monitoring_completed") == []
+
+
+def test_killed_between_ledger_and_record_concludes_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(watchdog, "save", no_space)
+        with pytest.raises(OSError):
+            at_the_deadline(machine)
+    looked(machine)
+    assert machine.record().outcome == "safe"
+    assert len(machine.ledger("monitoring_completed")) == 1
+
+
+# --- boot
+
+
+def test_a_run_of_an_earlier_boot_ends_before_the_engine_starts(machine: Machine) -> None:
+    machine.run_canary()
+    for path in (machine.paths.boot_mark, machine.paths.engine_env):
+        path.unlink()
+    notes = watchdog.decide_at_boot(machine.host)
+    assert "reboot" in notes[0] or "rebooted" in notes[0]
+    record = machine.record()
+    assert (record.state, record.trigger, record.outcome) == ("rolling_back", "reboot", "terminated")
+    assert machine.events == [], "a blocking call of systemd before the engine would be a deadlock"
+
+
+def test_a_run_of_this_boot_is_left_alone(machine: Machine) -> None:
+    record = machine.run_canary()
+    assert watchdog.decide_at_boot(machine.host) == []
+    assert machine.record() == record
+
+
+@pytest.mark.parametrize("content", [None, b"{"])
+def test_boot_without_a_usable_record(machine: Machine, content: bytes | None) -> None:
+    if content is not None:
+        machine.paths.record.write_bytes(content)
+    notes = watchdog.decide_at_boot(machine.host)
+    assert bool(notes) == (content is not None)
+    assert machine.events == []
+
+
+# --- its own trouble
+
+
+def test_an_error_of_its_own_is_loud(machine: Machine) -> None:
+    machine.run_canary()
+    machine.fail("show", SystemdError("Transport endpoint is not connected"))
+    code, notes = watchdog.run(machine.host)
+    assert code == 1
+    assert "Transport endpoint" in notes[0]
+    del machine.failing["show"]
+    assert watchdog.run(machine.host) == (0, [])
+
+
+def test_the_units_it_knows(machine: Machine) -> None:
+    """A canary of an engine that is no longer in the settings is still guarded by its record."""
+    machine.run_canary()
+    other = machine.paths.dropin("other.service")
+    host = type(machine.host)(
+        settings=type(machine.host.settings).from_dict({"engine_unit": "other.service"}),
+        paths=machine.paths,
+        actor="tester",
+    )
+    machine.time.sleep(30)
+    machine.write_verdict(verdict="violation", violations=(COLLAPSE,))
+    watchdog.watch(host)
+    outcome = rollback.roll_back(host, rollback.Finding("", ""))
+    assert outcome.proof is not None
+    assert outcome.proof.unit == UNIT
+    assert not other.exists()
+    machine.check_baseline()
