@@ -17,7 +17,7 @@ from ..verdict import Verdict, printable
 
 Data = t.Mapping[str, t.Any]
 _ACTIONS = ("BUY", "SELL", "HOLD")
-_MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+!|~&])")
+_MARKUP = re.compile(r"([\\`*\[\]<|#!~&])")
 
 
 class Plain(t.Protocol):

@@ -1,0 +1,300 @@
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading a stream of a real Redis: what comes back, at which cost, and what is said when it does not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, TelemetryError
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection import Connection
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cutover import ZERO, StreamId
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import StreamGone, StreamReader
+from helpers.redis_server import free_port
+from helpers.telemetry import STREAM, publish
+
+READER = "on >pw ~quantum:* resetchannels -@all +xinfo +xrevrange +xread +time"
+
+
+def reader(server, match=None, **options):
+    budget_s = options.pop("budget_s", 60.0)
+    return StreamReader(Connection.from_dict({**server.options(), **options}), STREAM, match, budget_s=budget_s)
+
+
+def ids(entries):
+    return [str(entry.id) for entry in entries]
+
+
+def calls(server):
+    """How often each command was called since the counters were reset."""
+    return {name[8:]: stats["calls"] for name, stats in server.client().info("commandstats").items()}
+
+
+def test_the_newest_entries_come_newest_first_over_all_pages(redis_server):
+    added = publish(redis_server.client(), 2500, start_ms=1000)
+    with reader(redis_server) as stream:
+        assert ids(stream.newest(0)) == added[::-1]
+        assert ids(stream.newest(1500)) == added[:-1501:-1]
+        assert ids(stream.newest(5)) == added[:-6:-1]
+
+
+def test_entries_up_to_the_marker_are_left_out(redis_server):
+    added = publish(redis_server.client(), 50, start_ms=1000)
+    with reader(redis_server) as stream:
+        assert ids(stream.newest(0, StreamId.parse(added[39]))) == added[:39:-1]
+        assert ids(stream.newest(0, ZERO, StreamId.parse(added[9]))) == added[9::-1]
+        assert ids(stream.newest(0, StreamId.parse(added[-1]))) == []
+
+
+def test_the_newest_of_a_window_are_judged_not_the_oldest(redis_server):
+    """A limit after a cutover keeps the newest decisions; the original kept the oldest."""
+    added = publish(redis_server.client(), 3000, start_ms=1000)
+    with reader(redis_server) as stream:
+        assert ids(stream.newest(200, StreamId.parse(added[99]))) == added[:-201:-1]
+
+
+def test_no_call_asks_for_more_than_a_page_and_nothing_reads_the_whole_stream(redis_server):
+    client = redis_server.client()
+    publish(client, 3500, start_ms=1000)
+    client.config_resetstat()
+    client.config_set("slowlog-log-slower-than", 0)
+    client.slowlog_reset()
+    with reader(redis_server) as stream:
+        assert len(list(stream.newest(0))) == 3500
+        assert len(list(stream.newest(150))) == 150
+    counts = [int(found) for found in re.findall(r"XREVRANGE \S+ \S+ \S+ COUNT (\d+)", _slowlog(client))]
+    client.config_set("slowlog-log-slower-than", 10_000)
+    assert counts
+    assert max(counts) <= 1000
+    assert 150 in counts
+    found = calls(redis_server)
+    assert found["xrevrange"] == 5
+    assert "xrange" not in found
+    assert "keys" not in found
+
+
+def _slowlog(client):
+    rows = client.slowlog_get(128)
+    return "\n".join(row["command"] if isinstance(row["command"], str) else row["command"].decode() for row in rows)
+
+
+def test_match_selects_the_entries_of_one_engine(redis_server):
+    client = redis_server.client()
+    mine = publish(client, 20, start_ms=1000, source="host1")
+    publish(client, 20, start_ms=100_000, source="host2")
+    publish(client, 20, start_ms=200_000)
+    with reader(redis_server, {"source": "host1"}) as stream:
+        assert ids(stream.newest(0)) == mine[::-1]
+        assert ids(stream.newest(3)) == mine[:-4:-1]
+    with reader(redis_server, {"source": "host1", "event_type": "other"}) as stream:
+        assert ids(stream.newest(0)) == []
+
+
+def test_a_field_that_stands_twice_is_seen_twice(redis_server):
+    redis_server.client().execute_command("XADD", STREAM, "5-1", "payload", "one", "payload", "two")
+    with reader(redis_server) as stream:
+        (entry,) = stream.newest(0)
+    assert entry.fields == [(b"payload", b"one"), (b"payload", b"two")]
+
+
+def test_the_state_of_the_stream_is_one_look(redis_server):
+    client = redis_server.client()
+    added = publish(client, 30, start_ms=1000)
+    client.xtrim(STREAM, maxlen=20, approximate=False)
+    client.xdel(STREAM, added[25])
+    with reader(redis_server) as stream:
+        info = stream.info()
+        assert (info.length, info.entries_added) == (19, 30)
+        assert (str(info.first_id), str(info.last_id)) == (added[10], added[29])
+        assert str(info.last_generated_id) == added[29]
+        assert str(info.max_deleted_id) == added[25]
+        client.xtrim(STREAM, maxlen=0, approximate=False)
+        info = stream.info()
+        assert (info.length, info.first_id, info.last_id) == (0, None, None)
+        assert str(info.last_generated_id) == added[29]
+
+
+def test_the_clock_is_the_servers(redis_server):
+    with reader(redis_server) as stream:
+        assert abs(stream.server_ms() / 1000 - time.time()) < 2
+
+
+def test_following_ends_when_the_time_is_over(redis_server):
+    added = publish(redis_server.client(), 5, start_ms=1000)
+    with reader(redis_server) as stream:
+        assert ids(stream.follow(StreamId.parse(added[1]), 0.2)) == added[2:]
+
+
+def test_following_sees_what_arrives_meanwhile(redis_server):
+    client = redis_server.client()
+    publish(client, 1, start_ms=1000)
+    with reader(redis_server) as stream:
+        following = stream.follow(ZERO, 20.0)
+        assert str(next(following).id) == "1000-0"
+        client.xadd(STREAM, {"a": "b"}, id="2000-0")
+        assert str(next(following).id) == "2000-0"
+
+
+def test_the_unix_socket_is_enough(start_redis):
+    server = start_redis(password="geheim")
+    publish(server.client(), 3, start_ms=1000)
+    options = {"login_unix_socket": server.unix_socket, "login_port": free_port(), "login_password": "geheim"}
+    with StreamReader(Connection.from_dict(options), STREAM) as stream:
+        assert stream.info().length == 3
+
+
+def test_an_acl_user_needs_four_commands_and_no_more(start_redis):
+    server = start_redis(users={"reader": READER})
+    publish(server.client(), 3, start_ms=1000)
+    with reader(server, login_user="reader", login_password="pw") as stream:
+        assert stream.info().length == 3
+        assert len(list(stream.newest(0))) == 3
+        assert list(stream.follow(StreamId(10**6, 0), 0.05)) == []
+        assert stream.server_ms()
+
+
+def test_tls_is_spoken_and_the_certificate_is_checked(start_redis):
+    server = start_redis(tls=True)
+    publish(server.client(), 3, start_ms=1000)
+    with reader(server) as stream:
+        assert stream.info().length == 3
+    with (
+        pytest.raises(TelemetryError, match="TLS failed") as caught,
+        reader(server, ca_certs=server.certificates["other_ca"]) as stream,
+    ):
+        stream.info()
+    assert caught.value.transient is False
+    with reader(server, ca_certs="", validate_certs=False) as stream:
+        assert stream.info().length == 3
+
+
+def failing(server, call=StreamReader.info, stream=STREAM, **options):
+    """The error of a call, and how long it took."""
+    begin = time.monotonic()
+    connection = Connection.from_dict({**server.options(), **options})
+    with pytest.raises(TelemetryError) as caught, StreamReader(connection, stream) as found:
+        call(found)
+    assert caught.value.remedy
+    return caught.value, time.monotonic() - begin
+
+
+def test_a_server_that_is_down_is_transient(start_redis):
+    server = start_redis()
+    server.stop()
+    error, seconds = failing(server)
+    assert "cannot be reached" in error.message
+    assert f"127.0.0.1:{server.port}" in error.message
+    assert error.transient
+    assert seconds < 5
+
+
+def test_a_server_that_hangs_is_waited_for_once(start_redis):
+    server = start_redis()
+    publish(server.client(), 3, start_ms=1000)
+    server.freeze()
+    error, seconds = failing(server, timeout_s=0.4)
+    server.thaw()
+    assert "did not answer XINFO within 0.4 s" in error.message
+    assert error.transient
+    assert 0.3 < seconds < 2
+
+
+def test_a_server_that_hangs_in_the_middle_of_reading_is_noticed(start_redis):
+    server = start_redis()
+    publish(server.client(), 1500, start_ms=1000)
+    with reader(server, timeout_s=0.4) as stream:
+        entries = stream.newest(0)
+        next(entries)
+        server.freeze()
+        with pytest.raises(TelemetryError, match="did not answer XREVRANGE"):
+            list(entries)
+        server.thaw()
+
+
+def test_a_reader_has_one_budget_for_everything(redis_server):
+    publish(redis_server.client(), 2500, start_ms=1000)
+    with reader(redis_server, budget_s=0.05) as stream:
+        entries = stream.newest(0)
+        next(entries)
+        time.sleep(0.06)  # the budget is what passes
+        with pytest.raises(TelemetryError, match="too slow") as caught:
+            list(entries)
+    assert caught.value.transient
+
+
+def test_a_connection_that_broke_is_made_again(start_redis):
+    server = start_redis()
+    publish(server.client(), 3, start_ms=1000)
+    with reader(server) as stream:
+        assert stream.info().length == 3
+        server.client().client_kill_filter(_type="normal", skipme=True)
+        assert stream.info().length == 3
+
+
+def test_a_wrong_password_is_not_transient(start_redis):
+    server = start_redis(password="geheim")
+    for options in ({"login_password": "falsch"}, {"login_password": None}, {"login_user": "nobody"}):
+        error, _seconds = failing(server, **options)
+        assert "refuses the login" in error.message
+        assert "falsch" not in str(error)
+        assert "geheim" not in str(error)
+        assert error.transient is False
+
+
+def test_a_user_that_may_not_read_is_told_what_to_allow(start_redis):
+    server = start_redis(users={"reader": "on >pw ~other:* resetchannels -@all +xinfo +xrevrange +time"})
+    publish(server.client(), 3, start_ms=1000)
+    error, _seconds = failing(server, login_user="reader", login_password="pw")
+    assert "does not let user 'reader' read" in error.message
+    assert "ACL SETUSER" in error.remedy
+
+
+def test_a_stream_that_is_missing_or_none_is_gone(redis_server):
+    redis_server.client().set("text", "x")
+    for stream, says in (("nothing", "does not exist"), ("text", "is not a stream")):
+        error, _seconds = failing(redis_server, stream=stream)
+        assert isinstance(error, StreamGone)
+        assert says in error.message
+        assert error.transient is False
+
+
+def test_another_database_holds_another_stream(redis_server):
+    publish(redis_server.client(), 3, start_ms=1000)
+    error, _seconds = failing(redis_server, db=3)
+    assert "(db 3)" in error.message
+
+
+@pytest.mark.parametrize("stream", ["", None, 5])
+def test_a_stream_needs_a_name(stream):
+    with pytest.raises(BadInput):
+        StreamReader(Connection(), stream)
+
+
+def test_redis_is_imported_only_when_it_is_needed(root):
+    code = (
+        "import sys\n"
+        "from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import gate, monitor, stream\n"
+        "assert 'redis' not in sys.modules and 'hiredis' not in sys.modules\n"
+    )
+    path = str(root / "playbooks" / "collections")
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path, "PATH": ""})
+
+
+def test_a_host_without_the_library_is_told_which_package(root, redis_server):
+    code = (
+        "import sys\n"
+        "sys.modules['redis'] = None\n"
+        "from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import connection, stream\n"
+        "stream.StreamReader(connection.Connection(), 's').info()\n"
+    )
+    path = str(root / "playbooks" / "collections")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": path, "PATH": ""}
+    )
+    assert "python3-redis" in done.stderr
