@@ -13,9 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+# Modes about the stream itself.
+LATE = ("silent", "vanished", "wrong_type", "truncation")
+LATE_AFTER_S = 10.0
+
 CONTROL: dict[str, Any] = {
     "mode": "healthy",
     "when": "always",  # the mode holds always | canary: only under a canary's environment | baseline: only without
+    "after": None,  # seconds after the engine's start from which on the mode holds; None: as the mode needs it
     "canary": "patchtst",  # the model that the mode makes ill
     "rate": 20.0,  # decisions a second
     "burst": 6,  # decisions at a time
@@ -95,8 +100,12 @@ class Control:
             return False
         return True
 
-    def mode(self, is_canary: bool) -> str:
-        """Return the mode that holds for an engine with, or without, a canary's environment."""
-        when = self.orders["when"]
-        holds = when == "always" or (when == "canary") == is_canary
-        return str(self.orders["mode"]) if holds else "healthy"
+    def mode(self, is_canary: bool, up_s: float) -> str:
+        """Return the mode that holds for an engine, up for ``up_s``, with or without a canary's environment."""
+        when, mode, after = self.orders["when"], str(self.orders["mode"]), self.orders["after"]
+        if when != "always" and (when == "canary") != is_canary:
+            return "healthy"
+        if after is None:
+            # An activation is proven by decisions: an engine that is mute from its start on is never watched at all.
+            after = LATE_AFTER_S if mode in LATE and is_canary else 0.0
+        return mode if up_s >= after else "healthy"

@@ -18,7 +18,7 @@ from typing import Any
 from .votes import Decision, Market, ensemble
 
 Fields = dict[str, str]
-MUTE = ("silent", "vanished", "wrong_type")
+MUTE = ("silent", "vanished", "wrong_type")  # publish nothing
 
 
 def timestamp(ms: int | None = None) -> str:

@@ -131,6 +131,7 @@ class Engine:
         self.control.changed()
         self._started = time.monotonic()
         self._pulse = self._pulse_id()
+        self._obeyed = ""
         self._rng = random.Random()
 
     def _pulse_id(self) -> str | None:
@@ -162,6 +163,10 @@ class Engine:
         self.obey()
         say(f"weights {self.weights.values} from {self.weights.path}, seed {seed}")
 
+    def mode(self) -> str:
+        """Return the mode that is ordered for this moment."""
+        return self.control.mode(self.has_canary, time.monotonic() - self._started)
+
     def obey(self) -> None:
         """Take over new orders and say so in the status file."""
         orders = self.control.orders
@@ -169,8 +174,9 @@ class Engine:
         if orders["canary"] != market.canary:
             self.publisher.market = market = Market(self._rng.getrandbits(48), self.profile.models, orders["canary"])
             self.publisher.count = 0
+        self._obeyed = self.mode()
         try:
-            market.set_mode(self.control.mode(self.has_canary))
+            market.set_mode(self._obeyed)
         except KeyError:
             say(f"unknown mode {orders['mode']!r}, going on as {market.mode}")
         status = {
@@ -238,7 +244,7 @@ class Engine:
         due = time.monotonic()
         while True:
             self.die_if_due()
-            if self.control.changed():
+            if self.control.changed() or self.mode() != self._obeyed:
                 self.obey()
                 due = min(due, time.monotonic() + 0.1)
             orders = self.control.orders

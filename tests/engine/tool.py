@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from .orbit import ORBIT
-from .orders import CONTROL, FAULTS, read, write_atomic
+from .orders import CONTROL, FAULTS, LATE, read, write_atomic
 from .publishing import Publisher, timestamp
 from .quantum import QUANTUM, Profile, load_weights
 from .tampering import MODES
@@ -81,9 +81,11 @@ class Tool:
             raise ToolError(f"unknown mode {name!r}; known are {', '.join(MODES)}")
         self.order({"mode": name, **changes})
         when = self.orders["when"]
-        if self.is_running():
-            canary = bool(self.status().get("canary"))
+        if self.is_running() and not self.orders["after"]:
+            canary = "canary" in self.status() and bool(self.status()["canary"])
             holds = name if when == "always" or (when == "canary") == canary else "healthy"
+            if canary and self.orders["after"] is None and name in LATE:
+                return
             self.wait(f"mode {holds}", lambda: self.status().get("mode") == holds)
 
     def added(self) -> int:

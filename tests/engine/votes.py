@@ -126,6 +126,10 @@ class Market:
                 "action": actions[model],
                 "confidence": self._confidence(symbol, model, actions[model]),
                 "model": f"{model}_model",
+                "version": "20260110_054315",
+                "horizon": "4h",
+                "features": 49,
+                "latency_ms": round(self._rng.uniform(2.0, 30.0), 3),
             }
             for model in self.models
         }

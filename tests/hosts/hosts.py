@@ -16,6 +16,7 @@ import qsc_hosts
 from qsc_hosts import HostsError
 from qsc_hosts.fleet import names
 from qsc_hosts.image import SUITE, say, tag
+from qsc_hosts.owner import ancestor
 from qsc_hosts.setup import environment
 
 
@@ -33,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("name", nargs="+")
     one.add_argument("--count", type=int, help="start NAME-1 to NAME-count instead of NAME")
     one.add_argument("--replace", action="store_true", help="remove hosts of these names first")
+    one.add_argument(
+        "--owner",
+        metavar="PROGRAM",
+        help="the hosts belong to the ancestor process PROGRAM: once it is gone the next `up` may take their names",
+    )
     one = add("down", "remove hosts; those that are not there are no error")
     one.add_argument("name", nargs="*")
     one.add_argument("--all", action="store_true", help="all hosts of this checkout")
@@ -72,7 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(tag(arguments.suite))
     elif command == "up":
         started = time.monotonic()
-        hosts = qsc_hosts.up(_chosen(arguments), replace=arguments.replace, suite=arguments.suite)
+        mark = ancestor(arguments.owner) if arguments.owner else ""
+        hosts = qsc_hosts.up(_chosen(arguments), replace=arguments.replace, mark=mark, suite=arguments.suite)
         for host in hosts:
             print(f"{host.name} {host.port}")
         say(f"{len(hosts)} host(s) up in {time.monotonic() - started:.1f} s")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from . import image
+from . import image, owner
 from .errors import HostsError
 from .machine import Host, authorized_keys
 from .setup import BASE_IMAGE, BUILD, CHECKOUT, IMAGE, LABEL, locked, podman, require
@@ -49,17 +50,20 @@ def get(name: str) -> Host:
     raise HostsError(f"no host {name!r} is up; up are: {', '.join(h.name for h in existing()) or 'none'}")
 
 
-def _all_names() -> list[str]:
+def _owners() -> dict[str, str]:
+    """Return {name: owner's mark} of all hosts, running or not."""
     shown = podman("ps", "--all", "--filter", _MINE, "--format", "json").stdout
-    return sorted(entry["Labels"][f"{LABEL}.name"] for entry in json.loads(shown or "[]"))
+    labels = [entry["Labels"] for entry in json.loads(shown or "[]")]
+    return {each[f"{LABEL}.name"]: each.get(f"{LABEL}.owner", "") for each in labels}
 
 
-def _start(name: str, tag: str, keys: str) -> Host:
+def _start(name: str, tag: str, keys: str, mark: str) -> Host:
     # The port is podman's choice: asking the kernel for a free one first would leave a gap for somebody else.
     container = Host(name, 0).container
     podman(
         "run", "--detach", "--name", container, "--hostname", f"qsc-test-{name}",
         "--label", f"{LABEL}={CHECKOUT}", "--label", f"{LABEL}.name={name}",
+        "--label", f"{LABEL}.owner={mark}",
         "--systemd=always", "--privileged", "--stop-signal", "SIGRTMIN+3",
         "--publish", "127.0.0.1::22", "--volume", f"{keys}:/etc/ssh/qsc-test-authorized-keys:ro",
         tag, "/sbin/init",
@@ -70,10 +74,11 @@ def _start(name: str, tag: str, keys: str) -> Host:
     return host
 
 
-def up(wanted: Sequence[str], *, replace: bool = False, suite: str = image.SUITE) -> list[Host]:
+def up(wanted: Sequence[str], *, replace: bool = False, mark: str = "", suite: str = image.SUITE) -> list[Host]:
     """Start hosts of these names, several at once, and wait until each has booted.
 
-    A name that is taken is an error (another run may be using the host) unless ``replace``.
+    ``mark``: the owner's (see owner.py). A name that is taken is an error, as another run may be using the host, unless
+    its owner is gone or ``replace`` is true.
     """
     require()
     for name in wanted:
@@ -81,19 +86,21 @@ def up(wanted: Sequence[str], *, replace: bool = False, suite: str = image.SUITE
     tag = image.build(suite)
     keys = authorized_keys()
     with locked(BUILD / "hosts.lock"):
-        taken = sorted(set(wanted) & set(_all_names()))
-        if taken and not replace:
+        there = _owners()
+        taken = sorted(set(wanted) & set(there))
+        in_use = [name for name in taken if owner.is_alive(there[name])]
+        if in_use and not replace:
             raise HostsError(
-                f"already there: {', '.join(taken)}. Another test run may be using them;"
-                f" if not: python3 tests/hosts/hosts.py down {' '.join(taken)}"
+                f"already there: {', '.join(in_use)}. Another test run may be using them;"
+                f" if not: python3 tests/hosts/hosts.py down {' '.join(in_use)}"
             )
         _remove(taken)
         with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-            started = [pool.submit(_start, name, tag, keys) for name in wanted]
+            started = [pool.submit(_start, name, tag, keys, mark) for name in wanted]
         try:
             return [one.result() for one in started]
         except BaseException:
-            _remove([name for name in wanted if name in _all_names()])
+            _remove(wanted)
             raise
 
 
@@ -105,7 +112,7 @@ def _remove(gone: Sequence[str]) -> None:
 
 def down(gone: Sequence[str] | None = None) -> list[str]:
     """Remove hosts of this checkout (all without names); return the names that were there."""
-    there = _all_names()
+    there = sorted(_owners())
     chosen = there if gone is None else [name for name in gone if name in there]
     _remove(chosen)
     return chosen
@@ -113,20 +120,16 @@ def down(gone: Sequence[str] | None = None) -> list[str]:
 
 @contextlib.contextmanager
 def session(name: str, count: int = 1, *, suite: str = image.SUITE) -> Iterator[list[Host]]:
-    """Give hosts NAME-1 .. NAME-count to one test run and take them away afterwards.
+    """Give hosts NAME-1 .. NAME-count to this process and take them away afterwards.
 
-    The lock is the run's own: remains of a killed run are replaced, a second run of the same name is refused.
+    Remains of a killed run are replaced; while another run holds hosts of this name, this one is refused.
     """
-    with locked(BUILD / f"session-{names(name)[0]}.lock", wait=False) as mine:
-        if not mine:
-            raise HostsError(f"another test run holds the hosts {name!r}")
-        wanted = names(name, count)
-        down([left for left in _all_names() if re.fullmatch(re.escape(name) + r"-\d+", left)])
-        hosts = up(wanted, suite=suite)
-        try:
-            yield hosts
-        finally:
-            down(wanted)
+    wanted = names(name, count)
+    hosts = up(wanted, mark=owner.identity(os.getpid()), suite=suite)
+    try:
+        yield hosts
+    finally:
+        down(wanted)
 
 
 def clean() -> list[str]:
