@@ -25,7 +25,7 @@ from ..files import digest_bytes, digest_file, read_bounded, remove, timestamp, 
 from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
 from . import rollback, systemd
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host
-from .weights import WeightsPlan, parse_baseline, plan_weights, weights_bytes
+from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
 
 GATE_VALID_S = 900.0
 """A gate's answer is about the telemetry of its moment: after this it must be asked again."""
@@ -78,7 +78,7 @@ def _read_baseline(request: Request) -> bytes:
     if request.baseline is not None and request.baseline_path:
         raise BadInput("both baseline and baseline_path are given", remedy="Give one of them.")
     if request.baseline is not None:
-        return weights_bytes(_finite(request.baseline))
+        return weights_bytes(checked_baseline(dict(request.baseline)))
     if not request.baseline_path:
         raise BadInput(
             "the baseline is missing: neither baseline nor baseline_path is given",
@@ -96,14 +96,6 @@ def _read_baseline(request: Request) -> bytes:
             f"baseline_path={request.baseline_path} cannot be read: {error.strerror}",
             remedy="Name a regular file, not a link.",
         ) from error
-
-
-def _finite(baseline: t.Mapping[str, t.Any]) -> t.Mapping[str, float]:
-    """An inline baseline that is at least JSON; parsing it again finds all else."""
-    for name, value in baseline.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInput(f"baseline: {name}={value!r} is not a weight", remedy="Give weights from 0 to 1.")
-    return baseline
 
 
 def _check_engine(host: Host) -> systemd.UnitFacts:
@@ -161,6 +153,8 @@ def _check_last_run(host: Host, request: Request) -> None:
     for entry in reversed(host.ledger.entries()):
         if entry.get("canary_model") != request.model:
             continue
+        if entry.get("action") == "rollback_executed" and not entry.get("outcome"):
+            continue  # configuration without a live record was removed: that ended no run
         if entry.get("action") == "rollback_executed" and entry.get("outcome") == "violated":
             last = str(entry.get("canary_id", ""))
             if request.acknowledge != last:
@@ -407,7 +401,9 @@ def _same_weights(published: t.Mapping[str, t.Any], weights: t.Mapping[str, floa
         return False
     for name, weight in weights.items():
         value = published.get(name, 0.0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value - weight) <= 1e-6:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        if not weight - 1e-6 <= value <= weight + 1e-6:  # no subtraction: telemetry may hold what no float can
             return False
     return True
 
