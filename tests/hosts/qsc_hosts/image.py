@@ -142,7 +142,7 @@ def build(suite: str = SUITE, *, force: bool = False) -> str:
         _run_shown(
             "layers",
             [
-                "podman", "build", "--format", "docker", "--build-arg", f"BASE={base_tag(suite)}",
+                "podman", "build", "--layers=false", "--format", "docker", "--build-arg", f"BASE={base_tag(suite)}",
                 "--label", f"{LABEL}=image", "--tag", name, "--ignorefile", str(_RECIPE / "containerignore"),
                 "--file", str(_RECIPE / "Containerfile"), str(TESTS),
             ],
