@@ -38,6 +38,7 @@ FILES = (
     "judge/loss.py",
     "judge/monitor.py",
     "judge/options.py",
+    "judge/published.py",
     "judge/rules.py",
     "judge/stream.py",
     "judge/summary.py",
@@ -69,7 +70,10 @@ def sources() -> dict[str, bytes]:
     package = __package__ or "qsc"
     found = {"run.py": LAUNCHER.encode()}
     for name in FILES:
-        data = pkgutil.get_data(package, name)
+        try:
+            data = pkgutil.get_data(package, name)
+        except OSError:
+            data = None
         if data is None:
             raise QscError(f"{package} does not carry {name}", remedy="Install the collection again.")
         found[f"qsc/{name}"] = data
