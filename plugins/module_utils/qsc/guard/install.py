@@ -14,17 +14,19 @@ import stat
 from pathlib import Path
 
 from .. import agent
-from ..errors import BadInput, Refused
+from ..errors import BadInput, QscError, Refused
 from ..files import fsync_folder, read_bounded, remove, write_atomic
 from ..record import load
 from ..settings import Paths, Settings
 
-_KEPT = 2
-"""Agents kept: the current one, and the one a check may still be running from."""
-
 
 def plan(settings: Settings, password: str, paths: Paths) -> list[str]:
-    """What an installation would change, as sentences; empty when nothing. The password is compared, never shown."""
+    """What an installation would change, as sentences; empty when nothing. The password is compared, never shown.
+
+    Raises BadInput.
+    """
+    if "\n" in password or "\0" in password:
+        raise BadInput("the Redis password contains a line end", remedy="Give a password of one line.")
     changes = []
     wanted, found = agent.digest(), agent.installed_digest(paths)
     if wanted != found:
@@ -35,7 +37,7 @@ def plan(settings: Settings, password: str, paths: Paths) -> list[str]:
         changes.append(f"command {paths.command}")
     if _content(paths.config) != _config_bytes(settings):
         changes.append(f"settings {paths.config}")
-    if _content(paths.password) != password.encode():
+    if not _credential_kept(paths, password):
         changes.append(f"credential {paths.password}")
     changes.extend(f"folder {folder}" for folder in _folders(paths, settings) if not folder.is_dir())
     return changes
@@ -43,15 +45,15 @@ def plan(settings: Settings, password: str, paths: Paths) -> list[str]:
 
 def install(settings: Settings, password: str, paths: Paths) -> list[str]:
     """Install what differs and return it as sentences. Raises BadInput or OSError."""
-    if "\n" in password or "\0" in password:
-        raise BadInput("the Redis password contains a line end", remedy="Give a password of one line.")
     changes = plan(settings, password, paths)
     if not changes:
         return []
     for folder in (*_folders(paths, settings), paths.config.parent, paths.agent_root, paths.command.parent):
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            folder.chmod(0o755)  # whatever the umask: the monitor's user must reach the code
     # the credential first: an agent must never start with the settings of one Redis and the password of another
-    if _content(paths.password) != password.encode():
+    if not _credential_kept(paths, password):
         write_atomic(paths.password, password.encode(), mode=0o600)
     if _content(paths.config) != _config_bytes(settings):
         write_atomic(paths.config, _config_bytes(settings))
@@ -90,7 +92,7 @@ def _empty_dropin_folder(paths: Paths) -> list[Path]:
     try:
         folder = paths.dropin(Settings.load(paths.config).engine_unit).parent
         return [folder] if not any(folder.iterdir()) else []
-    except (OSError, BadInput):
+    except (OSError, QscError):
         return []
 
 
@@ -107,6 +109,12 @@ def _content(path: Path) -> bytes | None:
         return read_bounded(path)
     except FileNotFoundError:
         return None
+
+
+def _credential_kept(paths: Paths, password: str) -> bool:
+    if _content(paths.password) != password.encode():
+        return False
+    return stat.S_IMODE(paths.password.lstat().st_mode) == 0o600
 
 
 def _command_target(paths: Paths) -> str:
@@ -142,8 +150,11 @@ def _install_code(paths: Paths) -> None:
         for name, data in agent.sources().items():
             path = fresh / name
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            path.write_bytes(data)
-            path.chmod(0o755 if name == "run.py" else 0o644)
+            with open(path, "wb") as stream:
+                os.fchmod(stream.fileno(), 0o755 if name == "run.py" else 0o644)
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())  # a host that loses power now must not come up with empty guards
         compileall.compile_dir(str(fresh), quiet=1, stripdir=str(fresh), prependdir=str(folder))
         for child in (fresh, *(path for path in fresh.rglob("*") if path.is_dir())):
             child.chmod(0o755)
@@ -156,16 +167,14 @@ def _install_code(paths: Paths) -> None:
         else:
             os.replace(fresh, folder)
         fsync_folder(paths.agent_root)
-    if agent.installed_digest(paths) != wanted:
+    before = agent.installed_digest(paths)
+    if before != wanted:
         _link(paths.agent_root / "current", wanted)
-    _forget_old(paths.agent_root, wanted)
+        _forget_others(paths.agent_root, {wanted, before})
 
 
-def _forget_old(root: Path, wanted: str) -> None:
-    def age(path: Path) -> float:
-        return path.lstat().st_mtime
-
-    folders = [path for path in root.iterdir() if stat.S_ISDIR(path.lstat().st_mode)]
-    others: list[Path] = sorted((path for path in folders if path.name != wanted), key=age, reverse=True)
-    for path in others[_KEPT - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
+def _forget_others(root: Path, kept: set[str]) -> None:
+    """Keep the current agent and the one before, from which a check may still be running."""
+    for path in root.iterdir():
+        if path.name not in kept and stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path, ignore_errors=True)
