@@ -68,7 +68,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Refused
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install, systemd
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
 
 
@@ -77,6 +78,8 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     paths = Paths()
     if module.params["state"] == "absent":
         changes = install.uninstall(paths, dry_run=module.check_mode)
+    elif not systemd.booted():
+        raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
     else:
         settings, password = Settings.from_dict(module.params["settings"]), module.params["redis_password"]
         action = install.plan if module.check_mode else install.install

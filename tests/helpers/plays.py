@@ -209,13 +209,21 @@ def process_variables(host: Host, unit: str = UNIT) -> dict[str, str]:
     return {name: value for name, value in pairs.items() if "CANARY" in name}
 
 
-def fingerprint(host: Host, unit: str = UNIT) -> dict[str, str]:
-    """What must be equal before and after a refusal: engine process, unit, drop-in, weights, record, all of /etc."""
+def fingerprint(host: Host, unit: str = UNIT, *, everything: bool = False) -> dict[str, str]:
+    """What must be equal before and after a refusal: engine process, unit, drop-in, weights, record, and /etc.
+
+    Without ``everything`` the collection's own settings and units are left out: other settings are installed by design.
+    """
+    own = "" if everything else "! -path '/etc/qsc_canary/*' ! -name 'qsc-*'"
+    facts = "MainPID,NRestarts,ActiveEnterTimestamp,InvocationID,FragmentPath,DropInPaths,UnitFileState"
+    state = "/var/lib/qsc_canary"
     script = f"""
-        systemctl show {unit} -p MainPID,NRestarts,ActiveEnterTimestamp,InvocationID,FragmentPath,DropInPaths,UnitFileState
-        echo "etc=$(find /etc -xdev -type f ! -path /etc/machine-id ! -path '/etc/quantum/control.json' -print0 | sort -z | xargs -0 sha256sum | sha256sum)"
-        echo "weights=$(sha256sum {BASELINE_FILE} /var/lib/qsc_canary/weights.json /var/lib/qsc_canary/baseline.json 2>/dev/null | sha256sum)"
-        echo "record=$(sha256sum /var/lib/qsc_canary/record.json 2>/dev/null)"
+        systemctl show {unit} -p {facts}
+        cd /etc
+        echo "etc=$(find /etc -xdev -type f ! -path '/etc/quantum/control.json' {own} -print0 \\
+            | sort -z | xargs -0 sha256sum | sha256sum)"
+        echo "weights=$(sha256sum {BASELINE_FILE} {state}/weights.json {state}/baseline.json 2>/dev/null | sha256sum)"
+        echo "record=$(sha256sum {state}/record.json 2>/dev/null)"
         echo "run=$(ls /run/qsc_canary 2>/dev/null | grep -v -e lock -e watchdog.json | sort | tr '\\n' ' ')"
         echo "timer=$(systemctl is-active qsc-monitor.timer)"
     """

@@ -26,7 +26,7 @@ CASES = {
 }
 UNDO = {
     "engine_masked": f"systemctl unmask -q --runtime {UNIT}",
-    "verdict_unreadable": "rm -rf /var/lib/qsc_canary/monitor; mv /var/lib/qsc_canary/aside /var/lib/qsc_canary/monitor",
+    "verdict_unreadable": "cd /var/lib/qsc_canary && rm -rf monitor && mv aside monitor",
     "telemetry_lost": "systemctl kill -s CONT redis-server.service",
 }
 
@@ -94,10 +94,8 @@ def test_a_failing_monitor_ends_the_run_at_once(host: Host) -> None:
     done = play("activate", host, model="patchtst")
     assert done.rc == 0, done.output
     try:
-        host.run(
-            f"mkdir -p {folder}; printf '[Service]\\nExecStart=\\nExecStart=/bin/sh -c \"exit 9\"\\n' > {folder}/bad.conf; "
-            "systemctl daemon-reload"
-        )
+        text = "[Service]\\nExecStart=\\nExecStart=/bin/sh -c 'exit 9'\\n"
+        host.run(f'mkdir -p {folder}; printf "{text}" > {folder}/bad.conf; systemctl daemon-reload')
         ended = await_state(host, "rolled_back", timeout=60)
         assert ended["trigger"] == "monitor_failed", ended["reason"]
         assert "exit status 9" in ended["reason"]

@@ -201,6 +201,8 @@ class Ledger:
         new = not self.path.exists()
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         with os.fdopen(handle, "ab") as stream:
+            if new:
+                os.fchmod(stream.fileno(), 0o644)  # whatever the umask of the unit that wrote first
             if last and not self._ends_with_newline():
                 stream.write(b"\n")  # a torn line of a crash: close it, or it would swallow this entry
             stream.write(line)
