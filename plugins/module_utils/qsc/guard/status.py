@@ -30,7 +30,11 @@ def gather(host: Host, *, tail: int = 5) -> dict[str, t.Any]:
         "in_flight": record is not None and record.in_flight,
         "agent": {"installed": bool(installed), "digest": installed, "wanted": agent.digest()},
         "engine": engine.to_dict() if engine is not None else {"unit": unit},
-        "dropin": {"path": str(dropin), "present": dropin.exists(), "sha256": digest_file(dropin) or ""},
+        "dropin": {
+            "path": str(dropin),
+            "present": dropin.is_symlink() or dropin.exists(),
+            "sha256": _attempt(problems, lambda: digest_file(dropin)) or "",
+        },
         "guards": {unit: _state(unit) for unit in (WATCHDOG_TIMER, MONITOR_TIMER, ROLLBACK_SERVICE)},
         "verdict": verdict.to_dict() if verdict is not None else None,
         "proof": _proof(host, record, unit),
