@@ -1,0 +1,371 @@
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guard's modules as Ansible runs them, on a host in memory: results, check mode, and failures in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import basic
+
+from ansible_collections.qsc.canary.plugins.module_utils import _guard
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import systemd
+from ansible_collections.qsc.canary.plugins.modules import qsc_agent
+from helpers.machine import DIGEST, Machine
+from helpers.samples import BASELINE, CANARY, COLLAPSE
+
+SECRET = "hunter2-secret"
+
+
+class Result(t.NamedTuple):
+    """How a module ended, with what it printed."""
+
+    failed: bool
+    data: dict[str, t.Any]
+    output: str
+
+
+@contextlib.contextmanager
+def arguments(values: dict[str, t.Any]) -> t.Iterator[None]:
+    """The arguments a module finds, on every ansible-core this collection supports."""
+    try:
+        from ansible.module_utils.testing import patch_module_args
+    except ImportError:
+        before = basic._ANSIBLE_ARGS
+        basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": values}).encode()
+        try:
+            yield
+        finally:
+            basic._ANSIBLE_ARGS = before
+    else:
+        with patch_module_args(values):
+            yield
+
+
+@pytest.fixture
+def run(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> t.Callable[..., Result]:
+    """Run a module on the machine: run("qsc_canary", check=True, state="armed", ...)."""
+    for owner in (_guard, qsc_agent):
+        monkeypatch.setattr(owner, "Paths", lambda: machine.paths)
+    monkeypatch.delenv("SUDO_USER", raising=False)
+
+    def call(name: str, *, check: bool = False, diff: bool = False, **values: t.Any) -> Result:
+        module = importlib.import_module(f"ansible_collections.qsc.canary.plugins.modules.{name}")
+        given = {**values, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+        with arguments(given), pytest.raises(SystemExit):
+            module.main()
+        output = capsys.readouterr().out
+        data = json.loads(output)
+        return Result(bool(data.get("failed")), data, output)
+
+    return call
+
+
+Run = t.Callable[..., Result]
+
+
+def settings(machine: Machine) -> dict[str, t.Any]:
+    return machine.host.settings.to_dict()
+
+
+# --- qsc_weights
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_weights(run: Run, machine: Machine, tmp_path: Path, check: bool) -> None:
+    path, dest = tmp_path / "weights.json", tmp_path / "baseline.json"
+    values = {"model": "patchtst", "baseline_path": str(machine.baseline_path)}
+    result = run("qsc_weights", check=check, diff=True, path=str(path), baseline_dest=str(dest), **values)
+    assert not result.failed
+    wanted = {"changed": True, "weights": CANARY, "baseline": BASELINE, "direction": "lowers", "total": 1.0}
+    assert {name: result.data[name] for name in wanted} == wanted
+    assert [item["after_header"] for item in result.data["diff"]] == [str(path), str(dest)]
+    assert (path.exists(), dest.exists()) == (not check, not check)
+    if not check:
+        assert json.loads(path.read_bytes()) == CANARY
+        assert json.loads(dest.read_bytes()) == BASELINE
+        again = run("qsc_weights", path=str(path), baseline_dest=str(dest), **values)
+        assert not again.data["changed"]
+
+
+def test_weights_without_a_path_write_nothing(run: Run) -> None:
+    result = run("qsc_weights", model="tft", weight=0.25, baseline=BASELINE, known_models=["tft"])
+    assert not result.data["changed"]
+    assert result.data["weights"]["tft"] == 0.25
+    assert result.data["deltas"]["tft"] == 0.25
+    assert result.data["direction"] == "raises"
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"model": "tft", "baseline": BASELINE}, "neither in the baseline nor in the telemetry"),
+        ({"model": "patchtst", "weight": 0.2, "baseline": BASELINE}, "already the baseline weight"),
+        ({"model": "patchtst", "weight": 2, "baseline": BASELINE}, "weight=2.0"),
+        ({"model": "patchtst", "baseline": {"patchtst": 0.5}}, "sum to 0.5"),
+        (
+            {"model": "patchtst", "baseline_path": "/nonexistent/weights.json"},
+            "/nonexistent/weights.json cannot be read",
+        ),
+        ({"model": "patchtst"}, "one of the following is required: baseline, baseline_path"),
+        ({"model": "patchtst", "baseline": BASELINE, "baseline_path": "/x"}, "mutually exclusive"),
+    ],
+)
+def test_weights_refused(run: Run, values: dict[str, t.Any], word: str) -> None:
+    result = run("qsc_weights", **values)
+    assert result.failed
+    assert word in result.data["msg"]
+    assert "Traceback" not in result.output
+
+
+# --- qsc_canary: the whole way
+
+
+def test_the_way_of_a_canary(run: Run, machine: Machine) -> None:
+    before = machine.files()
+    common = {"settings": settings(machine), "actor": "job 17"}
+    wish = {"state": "armed", "model": "patchtst", "baseline_path": str(machine.baseline_path), **common}
+    preflight = run("qsc_canary", check=True, **wish)
+    assert preflight.data["changed"]
+    assert preflight.data["plan"] == {
+        "action": "activate",
+        "weights": CANARY,
+        "baseline": BASELINE,
+        "direction": "lowers",
+    }
+    assert "lease" not in preflight.data
+    assert machine.files() == before
+
+    armed = run("qsc_canary", gate=machine.gate(), **wish).data
+    assert armed["changed"]
+    assert armed["record"]["state"] == "arming"
+    assert armed["lease"] == {name: armed["record"][name] for name in ("id", "owner", "generation")}
+    assert armed["deadline"] == "2026-01-10T06:48:20.000Z"
+    assert armed["engine"]["main_pid"] == machine.engine.pid
+
+    machine.write_dropin()
+    machine.time.sleep(2)
+    machine.start_engine()
+    marker = {"id": "1768023800000-0", "entries_added": 9000}
+    would = run("qsc_canary", check=True, state="active", lease=armed["lease"], marker=marker, **common)
+    assert would.data["changed"]
+    assert machine.record().state == "arming"
+    active = run("qsc_canary", state="active", lease=armed["lease"], marker=marker, **common).data
+    assert active["record"]["state"] == "active"
+    assert active["record"]["since"] == marker
+    assert active["proof"]["state"] == "canary"
+    assert active["rollback_cmd"] == f"/usr/local/bin/qsc rollback --id {active['record']['id']}"
+    assert any("the engine acknowledged these weights" in line for line in active["summary"])
+    assert machine.ledger("canary_activated")[0]["actor"].endswith("(ansible: job 17)")
+
+    machine.write_verdict()
+    info = run("qsc_canary_info", settings=settings(machine)).data
+    assert not info["changed"]
+    assert info["in_flight"]
+    assert info["proof"]["state"] == "canary"
+    assert any(active["record"]["id"] in line for line in info["summary"])
+
+    again = run("qsc_canary", gate=machine.gate(), **wish).data
+    assert (again["changed"], again["plan"]["action"]) == (False, "already_active")
+    assert again["lease"]["generation"] == active["record"]["generation"]
+
+    at_canary = machine.files()
+    would = run("qsc_canary", check=True, diff=True, state="rolled_back", **common)
+    assert would.data["changed"]
+    assert any(line.startswith("would end canary") for line in would.data["summary"])
+    assert machine.files() == at_canary
+    back = run("qsc_canary", state="rolled_back", reason="maintenance", **common).data
+    assert (back["changed"], back["proof"]["state"], back["record"]["outcome"]) == (True, "baseline", "terminated")
+    machine.check_baseline()
+    twice = run("qsc_canary", state="rolled_back", **common).data
+    assert not twice["changed"]
+    nothing = run("qsc_canary", check=True, state="rolled_back", **common).data
+    assert (nothing["changed"], nothing["summary"]) == (False, ["already at baseline, nothing to change"])
+
+
+def test_an_activation_that_is_only_accepted_says_so(run: Run, machine: Machine) -> None:
+    machine.acknowledges = False
+    common = {"settings": {**settings(machine), "accept_unproven": True}}
+    armed = run("qsc_canary", state="armed", model="patchtst", baseline=BASELINE, gate=machine.gate(), **common).data
+    machine.write_dropin()
+    machine.start_engine()
+    active = run("qsc_canary", state="active", lease=armed["lease"], marker={"id": "1-0"}, **common).data
+    assert any("NOT PROVEN" in line for line in active["summary"])
+
+
+@pytest.mark.parametrize(
+    ("values", "word", "error"),
+    [
+        ({"state": "armed", "model": "patchtst", "gate": {}}, "the baseline is missing", "BadInput"),
+        ({"state": "armed", "model": "patchtst", "baseline": BASELINE}, "the gate's answer is missing", "Refused"),
+        ({"state": "armed"}, "model", None),
+        ({"state": "active"}, "lease", None),
+        ({"state": "active", "lease": {"id": "x", "owner": "y", "generation": 1}}, "marker", None),
+        ({"state": "active", "lease": {"id": "x"}, "marker": {}}, "generation", None),
+        (
+            {"state": "active", "lease": {"id": "x", "owner": "y", "generation": 1}, "marker": {"id": "1-0"}},
+            "the record is gone",
+            "LeaseLost",
+        ),
+        ({"state": "armed", "model": "patchtst", "weight": 0.0, "baseline": BASELINE}, "weight=0.0", "BadInput"),
+        ({"state": "flying"}, "value of state must be one of", None),
+    ],
+)
+def test_canary_refused(run: Run, machine: Machine, values: dict[str, t.Any], word: str, error: str | None) -> None:
+    before = machine.files()
+    result = run("qsc_canary", settings=settings(machine), **values)
+    assert result.failed
+    assert word in result.data["msg"]
+    assert result.data.get("error") == error
+    assert "Traceback" not in result.output
+    assert machine.files() == before
+
+
+def test_a_refusal_gives_reason_and_remedy_apart(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    result = run(
+        "qsc_canary", state="armed", model="xgb", baseline=BASELINE, gate=machine.gate(), settings=settings(machine)
+    )
+    assert result.failed
+    assert result.data["remedy"].endswith(f"qsc rollback --id {machine.record().id}")
+    assert result.data["msg"] == f"{result.data['reason']}. {result.data['remedy']}"
+
+
+@pytest.mark.parametrize("name", ["qsc_canary", "qsc_canary_info"])
+def test_without_settings_the_installed_ones_are_taken(run: Run, machine: Machine, name: str) -> None:
+    values = {"state": "rolled_back"} if name == "qsc_canary" else {}
+    result = run(name, **values)
+    assert result.failed
+    assert "config.json does not exist" in result.data["msg"]
+    machine.paths.config.parent.mkdir(parents=True)
+    machine.paths.config.write_text(json.dumps(settings(machine)))
+    assert not run(name, **values).failed
+
+
+def test_a_system_error_is_one_sentence(run: Run, machine: Machine) -> None:
+    machine.paths.lock.mkdir()
+    result = run("qsc_canary", state="rolled_back", settings=settings(machine))
+    assert result.failed
+    assert "Is a directory" in result.data["msg"]
+    assert "Traceback" not in result.output
+
+
+# --- qsc_agent
+
+
+def test_agent(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ansible_collections.qsc.canary.plugins.module_utils.qsc.agent.sources", lambda: {"run.py": b""}
+    )
+    values = {"settings": settings(machine), "redis_password": SECRET}
+    before = machine.files()
+    planned = run("qsc_agent", check=True, diff=True, **values)
+    assert planned.data["changed"]
+    assert machine.files() == before
+    done = run("qsc_agent", diff=True, **values)
+    assert done.data["changes"] == planned.data["changes"]
+    assert done.data["digest"] == DIGEST
+    assert machine.paths.password.read_text() == SECRET
+    assert SECRET not in planned.output + done.output
+    again = run("qsc_agent", diff=True, **values)
+    assert (again.data["changed"], again.data["changes"]) == (False, [])
+    gone = run("qsc_agent", check=True, state="absent")
+    assert gone.data["changed"]
+    assert machine.paths.config.exists()
+    assert run("qsc_agent", state="absent").data["changed"]
+    assert not machine.paths.config.exists()
+    assert not run("qsc_agent", state="absent").data["changed"]
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({}, "settings"),
+        ({"settings": {"min_event": 5}}, "unknown option 'min_event'"),
+        ({"settings": {}, "redis_password": f"{SECRET}\nx"}, "contains a line end"),
+    ],
+)
+def test_agent_refused(run: Run, machine: Machine, values: dict[str, t.Any], word: str) -> None:
+    before = machine.files()
+    result = run("qsc_agent", **values)
+    assert result.failed
+    assert word in result.data["msg"]
+    assert SECRET not in result.output
+    assert machine.files() == before
+
+
+def test_agent_needs_systemd(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "booted", lambda: False)
+    result = run("qsc_agent", settings=settings(machine))
+    assert result.failed
+    assert "not booted with systemd" in result.data["msg"]
+
+
+def test_agent_stays_while_a_canary_is_in_flight(run: Run, machine: Machine) -> None:
+    record = machine.run_canary()
+    result = run("qsc_agent", state="absent")
+    assert result.failed
+    assert record.id in result.data["msg"]
+    assert machine.record() == record
+
+
+# --- qsc_gate_report
+
+REFUSAL = {
+    "passed": False,
+    "exit_code": 2,
+    "mode": "canary",
+    "events": 400,
+    "reason": "patchtst \x1b[31mfailed",
+    "report": "# Gate\n",
+    "cutover": {"time": "2026-01-10T05:43:15Z"},
+    "window": {"first_id": "1-0", "last_id": "2-0"},
+    "models": {"patchtst": {"violations": [vars(COLLAPSE)]}},
+    "ensemble": {"violations": [{"message": "Agreement 40.0% (<55%)"}]},
+    "blockers": ["xgb: invalid action", {"message": "lgbm: NaN"}],
+}
+
+
+def test_a_refused_gate_is_logged(run: Run, machine: Machine) -> None:
+    result = run("qsc_gate_report", model="patchtst", gate=REFUSAL, settings=settings(machine))
+    assert (result.data["changed"], result.data["refused"]) == (False, True)
+    assert machine.paths.gate_report.read_text() == "# Gate\n"
+    (entry,) = machine.ledger()
+    assert (entry["action"], entry["canary_model"], entry["quality_gate_events"]) == ("gate_refused", "patchtst", 400)
+    assert entry["cutover_ts"] == "2026-01-10T05:43:15Z"
+    assert entry["violations"] == [
+        f"patchtst: {COLLAPSE.message}", "Agreement 40.0% (<55%)", "xgb: invalid action", "lgbm: NaN",
+    ]  # fmt: skip
+    assert entry["reason"].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("changes", "logged"),
+    [({"passed": True}, 0), ({"mode": "collection"}, 0), ({"passed": "yes"}, 1), ({"passed": 1}, 1), ({}, 1)],
+)
+def test_which_gates_are_logged(run: Run, machine: Machine, changes: dict[str, t.Any], logged: int) -> None:
+    run("qsc_gate_report", model="patchtst", gate={**REFUSAL, **changes}, settings=settings(machine))
+    assert len(machine.ledger("gate_refused")) == logged
+    assert machine.paths.gate_report.exists()
+
+
+def test_gate_report_in_check_mode(run: Run, machine: Machine) -> None:
+    before = machine.files()
+    result = run("qsc_gate_report", check=True, model="patchtst", gate=REFUSAL, settings=settings(machine))
+    assert result.data["refused"]
+    assert machine.files() == before
+
+
+@pytest.mark.parametrize("gate", [{}, {"models": None, "ensemble": None, "blockers": None, "report": None}])
+def test_a_gate_that_broke_off_is_kept_too(run: Run, machine: Machine, gate: dict[str, t.Any]) -> None:
+    result = run("qsc_gate_report", model="patchtst", gate=gate, settings=settings(machine))
+    assert not result.failed
+    assert machine.ledger("gate_refused")[0]["reason"] == "the gate did not pass"

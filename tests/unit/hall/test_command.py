@@ -1,0 +1,285 @@
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The `qsc` command: what it prints, how it ends, and that no error is a traceback."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import command
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import QscError
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollback
+from helpers.machine import Machine
+from helpers.samples import COLLAPSE
+
+SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "unit")
+Run = t.Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A host in memory that the command takes for its own."""
+    made = Machine(tmp_path / "host", monkeypatch)
+    made.paths.config.parent.mkdir(parents=True)
+    made.paths.config.write_text(json.dumps(made.host.settings.to_dict()))
+    monkeypatch.setattr(command, "Paths", lambda: made.paths)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return made
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command: (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = command.main(arguments)
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_help(run: Run) -> None:
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    assert all(f"qsc {name}" in out for name in SUBCOMMANDS if name != "unit")
+    assert "exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive" in out
+    assert "of gate: 0 pass, 2 fail or error, 3 collection complete" in out
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_help_of_a_subcommand(run: Run, name: str) -> None:
+    code, out, err = run(name, "--help")
+    assert (code, err) == (0, "")
+    assert f"usage: qsc {name}" in out
+    assert "exit codes:" in out
+
+
+def test_the_table_of_subcommands_is_whole() -> None:
+    assert tuple(command.SUBCOMMANDS) == SUBCOMMANDS
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("fly",), ("gate",), ("gate", "--model"), ("gate", "--model", "x", "--mode", "y"), ("unit",), ("unit", "x"),
+     ("log", "-n", "many"), ("status", "extra"), ("rollback", "--force")],
+)  # fmt: skip
+def test_usage_errors_end_with_2(run: Run, arguments: tuple[str, ...]) -> None:
+    code, _out, err = run(*arguments)
+    assert code == 2
+    assert "usage: qsc" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("check",), ("gate", "--model", "x"), ("rollback",)])
+def test_without_an_installation(run: Run, machine: Machine, arguments: tuple[str, ...]) -> None:
+    machine.paths.config.unlink()
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert (
+        err == f"qsc {arguments[0]}: {machine.paths.config} does not exist. Install the agent: playbooks/install.yml\n"
+    )
+
+
+def test_status(run: Run, machine: Machine) -> None:
+    code, out, err = run("status")
+    assert (code, err) == (0, "")
+    assert "canary    none yet" in out
+
+
+def test_status_of_a_violated_run(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    assert run("status")[0] == 0
+    machine.write_verdict(verdict="violation", violations=(COLLAPSE,))
+    assert run("status")[0] == 1
+    rollback.roll_back(machine.host, rollback.Finding("qsc_monitor_violation", "HOLD", "violated", (COLLAPSE,)))
+    assert run("status")[0] == 0, "over is over"
+
+
+def test_status_as_json(run: Run, machine: Machine) -> None:
+    record = machine.run_canary()
+    code, out, _err = run("status", "--json")
+    assert code == 0
+    assert json.loads(out)["record"]["id"] == record.id
+
+
+def test_status_that_could_not_read_everything(run: Run, machine: Machine) -> None:
+    machine.paths.record.write_text("{")
+    code, out, _err = run("status")
+    assert code == 2
+    assert "problem   " in out
+
+
+def test_rollback(run: Run, machine: Machine) -> None:
+    record = machine.run_canary()
+    code, out, err = run("rollback", "--id", record.id, "--reason", "maintenance")
+    assert (code, err) == (0, "")
+    assert "baseline restored" in out
+    machine.check_baseline()
+    (entry,) = machine.ledger("rollback_executed")
+    assert (entry["trigger"], entry["reason"]) == ("manual", "maintenance")
+    code, out, _err = run("rollback")
+    assert code == 0
+    assert "already at baseline, nothing changed" in out
+
+
+def test_rollback_of_another_run(run: Run, machine: Machine) -> None:
+    record = machine.run_canary()
+    code, out, err = run("rollback", "--id", "patchtst-older")
+    assert (code, out) == (2, "")
+    assert record.id in err
+    assert machine.runs_canary
+
+
+def test_rollback_needs_root(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.run_canary()
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    code, _out, err = run("rollback")
+    assert (code, err) == (2, "qsc rollback: a rollback needs root. Run: sudo qsc rollback\n")
+    assert machine.runs_canary
+
+
+def test_a_rollback_that_is_not_proven_is_an_error(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    machine.fail("restart")
+    code, _out, err = run("rollback")
+    assert code == 2
+    assert "qsc rollback: restart failed" in err
+
+
+def test_log(run: Run, machine: Machine) -> None:
+    assert run("log") == (0, "", "")
+    machine.run_canary()
+    run("rollback")
+    code, out, _err = run("log")
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()] == ["canary_activated", "rollback_executed"]
+    assert len(run("log", "-n", "1")[1].splitlines()) == 1
+    assert len(run("log", "-n", "0")[1].splitlines()) == 2
+    entries = [json.loads(line) for line in run("log", "--json")[1].splitlines()]
+    assert entries == machine.ledger()
+
+
+def test_scoreboard(run: Run, machine: Machine) -> None:
+    code, _out, err = run("scoreboard")
+    assert code == 2
+    assert "the monitor has not checked yet. See: qsc status" in err
+    machine.paths.scoreboard.parent.mkdir(parents=True)
+    machine.paths.scoreboard.write_text("# Scoreboard\n")
+    assert run("scoreboard") == (0, "# Scoreboard\n", "")
+
+
+# --- units
+
+
+def test_unit_watchdog(run: Run, machine: Machine) -> None:
+    assert run("unit", "watchdog") == (0, "", "")
+    machine.write_dropin()
+    machine.fail("start")
+    code, out, _err = run("unit", "watchdog")
+    assert code == 1
+    assert "the watchdog failed" in out
+
+
+def test_unit_rollback_takes_its_reason_from_the_verdict(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    machine.write_verdict(verdict="violation", violations=(COLLAPSE,), message="HOLD=78.3%")
+    code, out, _err = run("unit", "rollback")
+    assert code == 0
+    assert "baseline restored" in out
+    (entry,) = machine.ledger("rollback_executed")
+    assert (entry["trigger"], entry["violations"]) == ("qsc_monitor_violation", [COLLAPSE.message])
+
+
+def test_unit_rollback_that_fails_ends_with_an_error_so_that_it_is_tried_again(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    machine.fail("restart")
+    assert run("unit", "rollback")[0] == 2
+    assert machine.record().state == "rolling_back"
+
+
+def test_unit_resume(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    machine.paths.boot_mark.unlink()
+    code, out, _err = run("unit", "resume")
+    assert code == 0
+    assert "rebooted" in out
+    assert machine.record().state == "rolling_back"
+
+
+# --- errors
+
+ERRORS: t.Mapping[str, tuple[Exception, str]] = {
+    "ours": (QscError("what", remedy="Do."), "qsc log: what. Do.\n"),
+    "permission": (
+        PermissionError(errno.EACCES, "Permission denied", "/x"),
+        "qsc log: /x: permission denied. Run it as root.\n",
+    ),
+    "system": (OSError(errno.EIO, "Input/output error", "/x"), "qsc log: [Errno 5] Input/output error: '/x'\n"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_sentence(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    error, text = ERRORS[case]
+
+    def fail(_options: object) -> t.NoReturn:
+        raise error
+
+    monkeypatch.setattr(command, "SUBCOMMANDS", {**command.SUBCOMMANDS, "log": fail})
+    assert run("log") == (2, "", text)
+
+
+class Broken(io.StringIO):
+    """A stream nobody reads any more, as when the journal is stopped."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_print_never_stops_a_rollback(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.run_canary()
+    monkeypatch.setattr(sys, "stdout", Broken())
+    monkeypatch.setattr(sys, "stderr", Broken())
+    assert command.main(["unit", "rollback"]) == 0
+    machine.check_baseline()
+
+
+# --- the password
+
+
+def test_the_password_comes_from_the_credential_first(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine.paths.password.write_text("of the file")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    given: list[str] = []
+
+    class Connection:
+        @classmethod
+        def from_dict(cls, _raw: object, *, password: str) -> Connection:
+            given.append(password)
+            return cls()
+
+    monkeypatch.setattr(
+        "ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection.Connection", Connection
+    )
+    connect = command._connection
+    connect(machine.host.settings, machine.paths)
+    (tmp_path / "redis-password").write_text("of systemd")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    connect(machine.host.settings, machine.paths)
+    (tmp_path / "redis-password").unlink()
+    connect(machine.host.settings, machine.paths)
+    assert given == ["of the file", "of systemd", ""]
