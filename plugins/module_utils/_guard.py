@@ -17,16 +17,17 @@ from .qsc import command as _command
 from .qsc.errors import QscError
 from .qsc.guard import install as _install
 from .qsc.guard.host import Host
+from .qsc.judge import published as _published
 from .qsc.settings import Paths, Settings
 
 
 def carried_digest() -> str:
     """The digest of the agent this collection carries.
 
-    It is over the whole package, so a module that compares it has to carry all of it: through the command and the
-    installation, which together import everything.
+    It is over the whole package, so a module that compares it has to carry all of it: through the command, the
+    installation and what the engine publishes, which together import everything.
     """
-    if not (_command.SUBCOMMANDS and _install.install):
+    if not (_command.SUBCOMMANDS and _install.install and _published.__name__):
         raise QscError("the package is not carried whole", remedy="Install the collection again.")
     return agent.digest()
 
