@@ -16,6 +16,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.gate import e
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.options import GateOptions
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import StreamGone, StreamReader
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.report import gate_result
+from helpers.redis_server import free_port
 from helpers.telemetry import STREAM, entry, healthy, now_ms, publish, vote
 
 
@@ -350,9 +351,10 @@ def test_a_missing_stream_is_an_error(judge):
 
 
 @pytest.mark.parametrize(("cutover", "says"), [("2026-01-10T05:43:15", "no offset"), ("gestern", "cannot be read")])
-def test_a_bad_cutover_is_refused_before_redis_is_asked(redis_server, judge, cutover, says):
-    with pytest.raises(BadInput, match=says):
-        judge(cutover=cutover)
+def test_a_bad_cutover_is_refused_before_redis_is_asked(cutover, says):
+    nobody = Connection.from_dict({"login_host": "127.0.0.1", "login_port": free_port()})
+    with StreamReader(nobody, STREAM) as reader, pytest.raises(BadInput, match=says):
+        evaluate(reader, GateOptions.from_dict({"cutover": cutover}), time.time())
 
 
 def test_a_cutover_in_the_future_is_refused(redis_server, judge):

@@ -39,13 +39,14 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-votes = st.fixed_dictionaries(
+spoiled_votes = st.fixed_dictionaries(
     {
         "action": st.sampled_from([*ACTIONS, "buy", None]),
         "confidence": st.one_of(probabilities, st.floats(), json_values),
     },
     optional={"shadow": st.booleans(), "inactive": st.booleans(), "model": st.sampled_from(["m", "m_fallback_rules"])},
 )
+votes = spoiled_votes | st.fixed_dictionaries({"action": st.sampled_from(ACTIONS), "confidence": probabilities})
 breakdowns = st.dictionaries(st.sampled_from(["xgb", "lgbm", "nhits", "fallback", "xgboost"]), votes, min_size=1)
 
 

@@ -61,6 +61,7 @@ SEEN = Seen(StreamId(200, 0), 50, StreamId(100, 0))
         (info(first=201, last=300, length=40, added=90), SEEN, ""),  # exactly the new ones are left
         (info(first=210, last=300, length=39, added=90), SEEN, "40 entries were added since the last check, only 39"),
         (info(first=1, last=10, length=5, added=5), SEEN, "was replaced"),
+        (info(first=1, last=10, length=5, added=None, deleted=None), SEEN, "was replaced"),
         (info(last=300, added=20), SEEN, "counts fewer"),
         (info(last=300, added=90, deleted=250), SEEN, "deleted before it was read"),
         (info(last=300, added=90, deleted=150), SEEN, ""),

@@ -68,6 +68,7 @@ def test_a_model_inside_every_limit_is_not_violated():
         ({"range": 0.001}, ["narrow_range"]),
         ({"range": 0.0009}, ["narrow_range", "constant_output"]),
         ({"range": -0.0009}, ["narrow_range", "constant_output"]),
+        ({"range": -0.5}, ["narrow_range"]),
         ({"fallback_share": 20.0}, []),
         ({"fallback_share": 20.1}, ["not_really_running"]),
     ],

@@ -134,6 +134,22 @@ def test_shadow_inactive_and_ignored_models_do_not_vote():
     assert found.hard_disagree == 0.0
 
 
+def test_every_part_of_a_summary_is_merged():
+    spoiled = {"xgb": vote("BUY", 2.0, "x_fallback_rules"), "lgbm": vote("SELL", shadow=True), "nhits": vote("SELL")}
+    spoiled.update(tft=vote(inactive=True), fallback=vote(), patchtst=vote("hold"))
+    one = summarise([decision(1, spoiled, serial=1)])
+    two = summarise([decision(2, spoiled, serial=2)])
+    both, whole = one.merge(two), summary_of(spoiled, spoiled)
+    assert ensemble_figures(both) == ensemble_figures(whole)
+    assert both.hard == 2
+    assert both.ignored == {"fallback": 2}
+    assert both.blockers[("invalid_action", "patchtst")].times == 2
+    assert (both.first_id, both.last_id, both.events) == (StreamId(1, 0), StreamId(2, 0), 2)
+    assert len(both.fingerprints) == 2
+    for name in whole.models:
+        assert repr(figures(both, name)) == repr(figures(whole, name))
+
+
 def test_a_single_voter_agrees_with_nobody():
     found = ensemble_figures(summary_of(votes("B"), votes("BB")))
     assert found.decisions == 1

@@ -184,9 +184,10 @@ class StreamReader:
         raise self._down(broken) from broken
 
     def _slow(self, command: str) -> TelemetryError:
+        tls = " It may also not speak TLS." if self.connection.tls else ""
         return TelemetryError(
             f"{self._where} did not answer {command} within {self.connection.timeout_s:g} s",
-            remedy="It hangs or is overloaded: look at the server, or raise timeout_s.",
+            remedy=f"It hangs or is overloaded: look at the server, or raise timeout_s.{tls}",
             transient=True,
         )
 
