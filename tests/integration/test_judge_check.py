@@ -201,6 +201,8 @@ def test_silence_is_a_violation(watch):
 
 
 def test_silence_from_the_start_is_a_violation_once_it_is_long(watch):
+    assert watch.check(elapsed_s=119.0, stale_after=10).verdict == "waiting", "the grace of the start"
+    assert watch.check(elapsed_s=121.0, stale_after=10).verdict == "violation"
     assert watch.check(elapsed_s=100.0).verdict == "waiting"
     assert codes(watch.check(elapsed_s=121.0)) == [("stream", "stale_telemetry"), (CANARY, "no_go")]
     watch.progress = None
