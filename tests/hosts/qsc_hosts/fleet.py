@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from . import image, owner
 from .errors import HostsError
 from .machine import Host, authorized_keys
-from .setup import BASE_IMAGE, BUILD, CHECKOUT, IMAGE, LABEL, locked, podman, require
+from .setup import BASE_IMAGE, BUILD, CHECKOUT, IMAGE, LABEL, locked, machine_lock, podman, require
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _MINE = f"label={LABEL}={CHECKOUT}"
@@ -135,14 +135,18 @@ def session(name: str, count: int = 1, *, suite: str = image.SUITE) -> Iterator[
 def clean() -> list[str]:
     """Remove this checkout's hosts and files, and every test-host image that nobody uses; return what went."""
     gone = [f"host {name}" for name in down()]
-    shown = podman("images", "--all", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
-    used = set(podman("ps", "--all", "--format", "{{.Image}}").stdout.split())
-    # The host images first: the base cannot go while one of them stands on it.
-    for prefix in (IMAGE + ":", BASE_IMAGE + ":"):
-        for name in shown:
-            unused = name.startswith(prefix) and name not in used
-            if unused and podman("rmi", name, check=False).returncode == 0:
-                gone.append(f"image {name}")
+    with locked(machine_lock("build")):
+        there = podman("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+        used = set(podman("ps", "--all", "--format", "{{.Image}}").stdout.split())
+        hosts = [name for name in there if name.startswith(IMAGE + ":")]
+        unused = [name for name in hosts if name not in used]
+        if set(hosts) == set(unused):
+            # Only then: podman takes the name off a base although other checkouts' images stand on it.
+            unused += [name for name in there if name.startswith(BASE_IMAGE + ":")]
+        gone += [f"image {name}" for name in unused if podman("rmi", name, check=False).returncode == 0]
+        # Who waits for this lock at this moment goes on with the file that has lost its name, at worst beside another
+        # build of the same image.
+        machine_lock("build").unlink()
     if BUILD.exists():
         shutil.rmtree(str(BUILD))
         gone.append(f"folder {BUILD}")
