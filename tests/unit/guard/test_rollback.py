@@ -398,6 +398,7 @@ def test_a_monitor_that_cannot_be_stopped_stops_nothing(machine: Machine) -> Non
 # --- the engine's own weights file
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving files back to root needs root")
 @pytest.mark.parametrize("what", ["changed", "removed", "emptied"])
 def test_the_engines_weights_file_is_restored(machine: Machine, what: str) -> None:
     record = machine.run_canary()
@@ -438,6 +439,16 @@ def test_an_engine_that_loaded_the_changed_file_is_restarted(machine: Machine) -
     outcome = end(machine, "arming_expired")
     assert outcome.restarted
     assert machine.engine.pid != pid
+
+
+def test_the_process_of_before_the_restart_is_no_proof(machine: Machine) -> None:
+    """It runs without the canary's variables, but with the weights of the changed file."""
+    machine.arm()
+    machine.baseline_path.write_text('{"xgb": 1.0}')
+    machine.obeys = False
+    with pytest.raises(NotProven, match="still the process of before the restart"):
+        end(machine, "arming_expired")
+    assert machine.record().state == "rolling_back"
 
 
 def test_a_snapshot_that_was_tampered_with_is_not_restored(machine: Machine) -> None:
