@@ -32,7 +32,7 @@ options:
     type: float
     default: 0.10
   baseline:
-    description: The weights the engine runs without the canary, {model: weight}. Exclusive with O(baseline_path).
+    description: The weights the engine runs without the canary, one for each model. Exclusive with O(baseline_path).
     type: dict
   baseline_path:
     description: The file the engine reads its weights from, on the host. Exclusive with O(baseline).
@@ -70,7 +70,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 weights:
-  description: The weights with the canary, {model: share}, each at six decimals.
+  description: The weights with the canary, one for each model, each at six decimals.
   type: dict
   returned: success
   sample: {xgb: 0.28125, lgbm: 0.28125, nhits: 0.3375, patchtst: 0.1}

@@ -63,7 +63,8 @@ def say(text: str, *, error: bool = False) -> None:
     """Print; a log that cannot be written to never aborts a rollback."""
     stream = sys.stderr if error else sys.stdout
     try:
-        print(text, file=stream, flush=True)
+        stream.write(f"{text}\n")
+        stream.flush()
     except (OSError, ValueError):
         return
 
@@ -176,7 +177,13 @@ def _gate(options: argparse.Namespace) -> int:
 
     paths = Paths()
     settings = Settings.load(paths.config)
-    cutover = options.cutover or str(systemd.show(settings.engine_unit).started_ms)
+    started_ms = systemd.show(settings.engine_unit).started_ms
+    if not options.cutover and not started_ms:
+        raise BadInput(
+            f"{settings.engine_unit} has not started since the boot: its last start cannot be the cutover",
+            remedy="Give one: qsc gate --model M --cutover 2026-01-10T05:43:15Z",
+        )
+    cutover = options.cutover or str(started_ms)
     judging = settings.judging()
     raw = {
         **{name: judging[name] for name in ("aliases", "ignore_models", "limits", "stale_after")},

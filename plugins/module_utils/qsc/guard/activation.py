@@ -250,8 +250,12 @@ def arm(host: Host, request: Request) -> tuple[Plan, Record]:
             return plan, record
         except (OSError, QscError) as error:
             cause = error
-    rollback.roll_back(host, rollback.Finding("arming_failed", str(cause)), canary_id=record.id)
-    raise Refused(f"the canary could not be armed: {cause}", remedy="The host is at baseline.") from cause
+    remedy = "The host is at baseline."
+    try:
+        rollback.roll_back(host, rollback.Finding("arming_failed", str(cause)), canary_id=record.id)
+    except (OSError, QscError) as error:
+        remedy = f"The baseline is not proven yet ({error}); the host goes on trying."
+    raise Refused(f"the canary could not be armed: {cause}", remedy=remedy) from cause
 
 
 def _new_record(host: Host, request: Request, plan: Plan) -> Record:
@@ -373,6 +377,8 @@ def prove_effect(
         if _same_weights(published, record.weights):
             return proof, "published"
         raise NotProven(f"the engine publishes other weights: {dict(published)!r:.200}")
+    if record.state == ACTIVE and record.effective == "published":
+        return proof, "published"  # shown at the activation; a guard reads no telemetry to see it again
     problem = _await_acknowledgement(host, record, proof)
     if problem is None:
         return proof, "acknowledged"

@@ -304,11 +304,15 @@ def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -
 def pending(host: Host) -> list[str]:
     """What a rollback would undo now, for check mode; empty when the host is at baseline."""
     found = []
-    record = load(host.paths.record)
+    record = None
+    try:
+        record = load(host.paths.record)
+    except RecordUnreadable as error:
+        found.append(f"put the record aside ({error.message})")
     if record is not None and record.in_flight:
         found.append(f"end canary {record.id} ({record.model} at {100 * record.weight:g} %, {record.state})")
     for path in [host.paths.engine_env, *(host.paths.dropin(unit) for unit in _units(host, record))]:
-        if path.exists():
+        if path.exists() or path.is_symlink():
             found.append(f"remove {path}")
     unit = _units(host, record)[0]
     facts = systemd.show(unit)
