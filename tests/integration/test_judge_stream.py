@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -235,6 +238,52 @@ def test_a_connection_that_broke_is_made_again(start_redis):
         assert stream.info().length == 3
         server.client().client_kill_filter(_type="normal", skipme=True)
         assert stream.info().length == 3
+
+
+class Stumbling:
+    """A port that drops its first connections, then leads to the server: Redis in the moment of its restart."""
+
+    def __init__(self, server, drops):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.dropped = 0
+        threading.Thread(target=self._serve, args=(server, drops), daemon=True).start()
+
+    def _serve(self, server, drops):
+        while True:
+            try:
+                client, _peer = self.listener.accept()
+            except OSError:
+                return
+            if self.dropped < drops:
+                self.dropped += 1
+                client.close()
+                continue
+            upstream = socket.create_connection((server.host, server.port))
+            for one, two in ((client, upstream), (upstream, client)):
+                threading.Thread(target=self._copy, args=(one, two), daemon=True).start()
+
+    @staticmethod
+    def _copy(one, two):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                two.sendall(data)
+            two.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize(("drops", "reached"), [(2, True), (3, False)])
+def test_a_server_that_drops_connections_is_tried_three_times(redis_server, drops, reached):
+    publish(redis_server.client(), 3, start_ms=1000)
+    port = Stumbling(redis_server, drops)
+    with reader(redis_server, login_port=port.port) as stream:
+        if reached:
+            assert stream.info().length == 3
+        else:
+            with pytest.raises(TelemetryError, match="cannot be reached") as caught:
+                stream.info()
+            assert caught.value.transient
+    port.listener.close()
+    assert port.dropped == drops
 
 
 def test_a_wrong_password_is_not_transient(start_redis):
