@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 import typing as t
 
 import pytest
@@ -13,34 +15,37 @@ from qsc_hosts import fleet
 
 from helpers.plays import Host, play, quick_engine
 
-COUNT = 3
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 
 
 @pytest.fixture(scope="session")
-def fleet_of_hosts() -> t.Iterator[list[Host]]:
-    """Some hosts with the agent installed, for the whole session."""
-    with fleet.session("suite", COUNT) as hosts:
-        done = play("install", *hosts)
+def installed_host() -> t.Iterator[Host]:
+    """One host with the agent installed, for all tests of this worker."""
+    with fleet.session(f"suite-{WORKER}", 1) as [host]:
+        done = play("install", host)
         assert done.rc == 0, done.output
-        for each in hosts:
-            quick_engine(each)
-        yield hosts
+        quick_engine(host)
+        yield host
 
 
 @pytest.fixture
-def host(fleet_of_hosts: list[Host]) -> t.Iterator[Host]:
-    """One host at a healthy, quick baseline; whatever a test leaves behind is undone."""
-    chosen = fleet_of_hosts[0]
-    reset(chosen)
-    yield chosen
+def host(installed_host: Host) -> Host:
+    """A host at a healthy, quick baseline; whatever a test left behind is undone."""
+    reset(installed_host)
+    return installed_host
 
 
-@pytest.fixture
-def two_hosts(fleet_of_hosts: list[Host]) -> list[Host]:
-    """Two hosts at baseline."""
-    for each in fleet_of_hosts[:2]:
-        reset(each)
-    return fleet_of_hosts[:2]
+def pytest_terminal_summary(terminalreporter: t.Any) -> None:
+    """Print what the tests measured: speed is measured, never asserted."""
+    measured: dict[str, list[float]] = {}
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if isinstance(value, float):
+                measured.setdefault(name, []).append(value)
+    for name, values in sorted(measured.items()):
+        terminalreporter.write_line(
+            f"{name}: median {statistics.median(values):.2f} s, maximum {max(values):.2f} s ({len(values)} runs)"
+        )
 
 
 def reset(host: Host) -> None:

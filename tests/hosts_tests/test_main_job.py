@@ -176,7 +176,7 @@ def test_the_second_engine_with_its_own_names(host: Host) -> None:
     first = fingerprint(host)
     try:
         enough_telemetry(host, unit="orbit-ensemble.service")
-        done = play("activate", host, model="tft", **extra)
+        done = play("activate", host, model="tft", weight=0.2, **extra)
         assert done.rc == 0, done.output
         variables = process_variables(host, "orbit-ensemble.service")
         assert variables["ORBIT_CANARY_MODEL"] == "tft"

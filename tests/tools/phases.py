@@ -33,7 +33,13 @@ class Phase:
     full_only: bool = False
 
 
-def _pytest(name: str, lane: str, folders: t.Sequence[str], limit_s: int, *, full: bool, each_test: bool) -> Phase:
+HOSTS = 3
+"""Test hosts side by side, each with a worker of its own: a play mostly waits."""
+
+
+def _pytest(
+    name: str, lane: str, folders: t.Sequence[str], limit_s: int, *, full: bool, each_test: bool, workers: int = 0
+) -> Phase:
     present = [folder for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
     absent = [folder for folder in folders if folder not in present]
     junit = RESULTS / f"{name}.xml"
@@ -42,6 +48,8 @@ def _pytest(name: str, lane: str, folders: t.Sequence[str], limit_s: int, *, ful
     command += ["-o", f"cache_dir={ROOT / '.pytest_cache' / name}"]
     if each_test:
         command.append("-v")
+    if workers:
+        command += ["-n", str(workers), "--dist", "worksteal"]
     if not full:
         command += ["-m", "not slow"]
     missing = f"no tests in {', '.join(absent)}" if absent else ""
@@ -67,6 +75,6 @@ def all_phases(*, full: bool) -> list[Phase]:
         _program("sanity", "work", "tests/tools/sanity.py", 900),
         _program("pythons", "work", "tests/tools/pythons.py", 1800, full_only=True),
         _program("defects", "work", "tests/defects/run.py", 3600, *more),
-        _pytest("hosts", "hosts", ["tests/hosts_tests"], 3600, full=full, each_test=True),
+        _pytest("hosts", "hosts", ["tests/hosts_tests"], 3600, full=full, each_test=True, workers=HOSTS),
         molecule,
     ]

@@ -228,7 +228,8 @@ def _judge(
         ours += rules.judge_lag(lag_s, stale_after)
         ours += _missing(window, canary, options)
     if enough:
-        ours += rules.judge_model(canary, limits)
+        # without a single vote there is nothing to measure: that is canary_missing, once the grace of the start is over
+        ours += rules.judge_model(canary, limits) if canary.samples else []
         ours += rules.judge_ensemble(ensemble, limits, weight=options.weight)
         theirs += [item for model in others if model.voting for item in rules.judge_model(model, limits)]
     else:
@@ -236,9 +237,9 @@ def _judge(
 
     own = any(item.subject != rules.ENSEMBLE for item in ours)
     word = rules.status(own, ensemble, limits, weight=options.weight)
-    if not enough and word == rules.GO:
-        word = rules.WAIT  # GO is a word about min_events decisions
-    verdict, message = _verdict(options, summary.events, ours, elapsed_s, max_wait)
+    if not (enough and canary.samples) and word == rules.GO:
+        word = rules.WAIT  # GO is a word about min_events decisions of the canary's
+    verdict, message = _verdict(options, summary.events, canary.samples, ours, elapsed_s, max_wait)
     return CheckResult(
         options=options,
         stream=stream,
@@ -297,15 +298,22 @@ def _span_s(voted: t.Sequence[tuple[StreamId, bool]]) -> float:
 
 
 def _verdict(
-    options: MonitorOptions, events: int, ours: t.Sequence[Violation], elapsed_s: float, max_wait: float
+    options: MonitorOptions,
+    events: int,
+    samples: int,
+    ours: t.Sequence[Violation],
+    elapsed_s: float,
+    max_wait: float,
 ) -> tuple[str, str]:
     if ours:
         return VIOLATION, "; ".join(item.message for item in ours)
-    if events >= options.min_events:
+    if events >= options.min_events and samples:
         return OK, f"{events} decisions judged, nothing against {options.model}"
     count = f"{events} of {options.min_events} decisions"
     if elapsed_s > max_wait:
         return INCONCLUSIVE, f"{count} after {about(elapsed_s)} (longest wait: {about(max_wait)})"
+    if events >= options.min_events:
+        return WAITING, f"{events} decisions, none of them with a vote of {options.model} yet"
     if not events or not elapsed_s > 0:
         return WAITING, f"{count}, no rate known yet"
     left = (options.min_events - events) * elapsed_s / events
