@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -16,6 +15,7 @@ from .qsc import agent
 from .qsc import command as _command
 from .qsc.errors import QscError
 from .qsc.guard import install as _install
+from .qsc.guard import units as _units
 from .qsc.guard.host import Host
 from .qsc.judge import published as _published
 from .qsc.settings import Paths, Settings
@@ -25,14 +25,11 @@ def carried_digest() -> str:
     """The digest of the agent this collection carries.
 
     It is over the whole package, so a module that compares it has to carry all of it: through the command, the
-    installation and what the engine publishes, which together import everything.
+    installation, the units and what the engine publishes, which together import everything.
     """
-    if not (_command.SUBCOMMANDS and _install.install and _published.__name__):
+    if not (_command.SUBCOMMANDS and _install.install and _units.GUARDS and _published.__name__):
         raise QscError("the package is not carried whole", remedy="Install the collection again.")
     return agent.digest()
-
-
-SETTINGS_OPTION: dict[str, t.Any] = {"type": "dict"}
 
 
 def make_host(module: AnsibleModule) -> Host:

@@ -90,6 +90,8 @@ def run_telemetry(
         module.fail_json(msg=str(error), **facts, **on_error)
     except OSError as error:
         module.fail_json(msg=f"{error.filename or 'the host'}: {error.strerror or error}", error="OSError", **on_error)
+    for text in result.pop("warnings", ()):
+        module.warn(text)
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(changed=False, **result)

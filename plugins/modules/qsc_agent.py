@@ -36,9 +36,17 @@ options:
     description: The settings of the host, as the role makes them from its variables. Needed for V(present).
     type: dict
   redis_password:
-    description: The password of the telemetry's Redis, kept as a file for systemd's LoadCredential.
+    description:
+      - The password of the telemetry's Redis, kept as a file for systemd's LoadCredential.
+      - Without it the one that is on the host is kept; an empty one removes it.
     type: str
-    default: ""
+  units:
+    description:
+      - The unit files of the guards, their text by name, as the role's templates make them. V(tmpfiles.conf) among them is
+        the folder in C(/run).
+      - With them systemd is reloaded, and the guards are enabled and started.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -69,7 +77,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Refused
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install, systemd
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install, systemd, units
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
 
 
@@ -84,13 +92,22 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         settings, password = Settings.from_dict(module.params["settings"]), module.params["redis_password"]
         action = install.plan if module.check_mode else install.install
         changes = action(settings, password, paths)
-    text = "".join(f"{change}\n" for change in changes)
-    return {
-        "changed": bool(changes),
-        "changes": changes,
-        "digest": carried_digest(),
-        "diff": {"before": "", "after": text},
-    }
+    diff = [{"before": "", "after": "".join(f"{change}\n" for change in changes)}]
+    if module.params["state"] == "present" and module.params["units"]:
+        files, guards = _units(module, paths)
+        changes = [*changes, *(f"unit {change.path}" for change in files), *guards]
+        diff += [
+            {"before_header": str(one.path), "after_header": str(one.path), "before": one.before, "after": one.after}
+            for one in files
+        ]
+    return {"changed": bool(changes), "changes": changes, "digest": carried_digest(), "diff": diff}
+
+
+def _units(module: AnsibleModule, paths: Paths) -> tuple[list[units.Change], list[str]]:
+    texts = module.params["units"]
+    if module.check_mode:
+        return units.plan(texts, paths), units.guards_down()
+    return units.install(texts, paths)
 
 
 def main() -> t.NoReturn:
@@ -98,7 +115,8 @@ def main() -> t.NoReturn:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "settings": {"type": "dict"},
-            "redis_password": {"type": "str", "default": "", "no_log": True},
+            "redis_password": {"type": "str", "no_log": True},
+            "units": {"type": "dict", "default": {}},
         },
         required_if=[("state", "present", ("settings",))],
         supports_check_mode=True,

@@ -26,6 +26,7 @@ FILES = (
     "guard/rollback.py",
     "guard/status.py",
     "guard/systemd.py",
+    "guard/units.py",
     "guard/watchdog.py",
     "guard/weights.py",
     "judge/__init__.py",

@@ -29,6 +29,10 @@ class Refused(QscError):
     """The request is well-formed but must not be carried out now; nothing was changed."""
 
 
+class Busy(Refused):
+    """Another process of this host is at work on the same canary."""
+
+
 class TelemetryError(QscError):
     """The telemetry could not be read. ``transient`` is True when a later try may succeed."""
 

@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import QscError, RecordUnreadable, Refused
+from .errors import Busy, QscError, RecordUnreadable
 
 STATE_LIMIT = 1 << 20
 """Bytes: no state file of ours is larger; a larger one is not ours."""
@@ -163,7 +163,7 @@ class Lock:
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES) or time.monotonic() >= end:
                     os.close(handle)
-                    raise Refused(
+                    raise Busy(
                         f"another process has held {self._path} for {self._wait_s:.0f} s: {error}",
                         remedy="Wait for the other activation or rollback to end; see it with: qsc status",
                     ) from error

@@ -139,6 +139,10 @@ class Paths:
     def units(self) -> Path:
         return self._at("etc/systemd/system")
 
+    @property
+    def tmpfiles(self) -> Path:
+        return self._at("etc/tmpfiles.d/qsc_canary.conf")
+
     def dropin(self, unit: str) -> Path:
         """The drop-in of an engine."""
         return self.units / f"{unit}.d" / "qsc_canary.conf"

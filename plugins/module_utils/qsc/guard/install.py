@@ -20,12 +20,12 @@ from ..record import load
 from ..settings import Paths, Settings
 
 
-def plan(settings: Settings, password: str, paths: Paths) -> list[str]:
+def plan(settings: Settings, password: str | None, paths: Paths) -> list[str]:
     """What an installation would change, as sentences; empty when nothing. The password is compared, never shown.
 
-    Raises BadInput.
+    Without a password (None) the one that is there is kept. Raises BadInput.
     """
-    if "\n" in password or "\0" in password:
+    if password is not None and ("\n" in password or "\0" in password):
         raise BadInput("the Redis password contains a line end", remedy="Give a password of one line.")
     changes = []
     wanted, found = agent.digest(), agent.installed_digest(paths)
@@ -43,7 +43,7 @@ def plan(settings: Settings, password: str, paths: Paths) -> list[str]:
     return changes
 
 
-def install(settings: Settings, password: str, paths: Paths) -> list[str]:
+def install(settings: Settings, password: str | None, paths: Paths) -> list[str]:
     """Install what differs and return it as sentences. Raises BadInput or OSError."""
     changes = plan(settings, password, paths)
     if not changes:
@@ -54,7 +54,7 @@ def install(settings: Settings, password: str, paths: Paths) -> list[str]:
             folder.chmod(0o755)  # whatever the umask: the monitor's user must reach the code
     # the credential first: an agent must never start with the settings of one Redis and the password of another
     if not _credential_kept(paths, password):
-        write_atomic(paths.password, password.encode(), mode=0o600)
+        write_atomic(paths.password, _wanted_password(paths, password), mode=0o600)
     if _content(paths.config) != _config_bytes(settings):
         write_atomic(paths.config, _config_bytes(settings))
     _install_code(paths)
@@ -111,8 +111,13 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def _credential_kept(paths: Paths, password: str) -> bool:
-    if _content(paths.password) != password.encode():
+def _wanted_password(paths: Paths, password: str | None) -> bytes:
+    return (_content(paths.password) or b"") if password is None else password.encode()
+
+
+def _credential_kept(paths: Paths, password: str | None) -> bool:
+    found = _content(paths.password)
+    if found is None or found != _wanted_password(paths, password):
         return False
     return stat.S_IMODE(paths.password.lstat().st_mode) == 0o600
 

@@ -285,10 +285,13 @@ def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -
     unit, names, stability_s = source.engine_unit, tuple(source.environment.values()), source.stability_s
     in_flight = record is not None and record.state == ROLLING_BACK
     before = systemd.show(unit)
-    if before.running and not force:
+    starting = before.active_state == "activating" and before.n_restarts == 0  # at boot: on its way up by itself
+    if (before.running or starting) and not force:
         try:
             stable = stability_s if in_flight else 0.0
-            return systemd.prove(unit, expected={}, names=names, stability_s=stable, timeout_s=2.0), False
+            return systemd.prove(
+                unit, expected={}, names=names, stability_s=stable, timeout_s=20.0 if starting else 2.0
+            ), False
         except NotProven:
             pass
     if not in_flight and not removed and not before.running:

@@ -169,6 +169,11 @@ def start(unit: str, *, block: bool = True) -> None:
     _retried("start", *([] if block else ["--no-block"]), unit)
 
 
+def enable(unit: str) -> None:
+    """Enable a unit for the next boots and start it now."""
+    _retried("enable", "--now", unit)
+
+
 def stop(unit: str) -> None:
     """Stop a unit."""
     _retried("stop", unit)

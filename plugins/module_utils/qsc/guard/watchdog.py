@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
+from ..errors import Busy, NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, read_bounded, try_io, write_atomic
 from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, load, save, transition
 from ..verdict import Verdict
@@ -376,5 +376,7 @@ def run(host: Host) -> tuple[int, list[str]]:
     """The watchdog unit's whole job: (exit code, sentences). An error of its own is loud, and tried again."""
     try:
         return 0, watch(host)
+    except Busy as error:
+        return 0, [f"left alone: {error.message}"]  # a rollback or an activation is at work; the next look follows
     except (OSError, QscError) as error:
         return 1, [f"the watchdog failed: {error}"]
