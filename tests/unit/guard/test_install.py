@@ -300,16 +300,16 @@ def test_an_unreadable_record_keeps_the_guards(paths: Paths) -> None:
 def test_without_a_password_the_credential_on_the_host_is_kept(tmp_path: Path) -> None:
     """A play without the password in its environment must not cut a watching monitor off from its telemetry."""
     paths = Paths(tmp_path)
-    install.install(Settings(), "secret", paths)
-    assert install.install(Settings(), None, paths) == []
+    i.install(Settings(), "secret", paths)
+    assert i.install(Settings(), None, paths) == []
     assert paths.password.read_bytes() == b"secret"
-    assert install.install(Settings(), "", paths)
+    assert i.install(Settings(), "", paths)
     assert paths.password.read_bytes() == b""
 
 
 def test_without_any_password_the_credential_file_exists(tmp_path: Path) -> None:
     """LoadCredential fails a unit whose file is missing."""
     paths = Paths(tmp_path)
-    install.install(Settings(), None, paths)
+    i.install(Settings(), None, paths)
     assert paths.password.read_bytes() == b""
     assert paths.password.stat().st_mode & 0o777 == 0o600

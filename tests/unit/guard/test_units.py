@@ -26,7 +26,7 @@ class Systemctl:
         self.calls: list[str] = []
         self.up: set[str] = set()
 
-    def __call__(self, *arguments: str, timeout_s: float = 30.0) -> str:
+    def __call__(self, *arguments: str, **_options: float) -> str:
         self.calls.append(" ".join(arguments))
         if arguments[0] == "daemon-reload":
             assert (self.paths.units / "qsc-rollback.service").exists(), "reloaded before the files were there"
