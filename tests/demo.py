@@ -18,13 +18,21 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "hosts")]
 
 from qsc_hosts import fleet  # noqa: E402
 from qsc_hosts.errors import HostsError  # noqa: E402
-from qsc_hosts.machine import wait_until  # noqa: E402
 
-from helpers.plays import BASELINE_FILE, DROPIN, Host, enough_telemetry, environment, record, write_inventory  # noqa: E402
+from helpers.plays import (  # noqa: E402
+    BASELINE_FILE,
+    DROPIN,
+    Host,
+    await_state,
+    enough_telemetry,
+    environment,
+    record,
+    write_inventory,
+)
 
 MONITORED_S = 60
 SETTINGS = {
@@ -122,7 +130,7 @@ class Demo:
             if time.monotonic() - shown > 10:
                 self.shell(host, "qsc status")
                 shown = time.monotonic()
-            time.sleep(0.5)  # between two looks; the condition is awaited above
+            time.sleep(1)  # between two looks; the condition is awaited above
 
     def second_run(self, host: Host) -> None:
         self.title("5. Activate it again; this time the model collapses to HOLD")
@@ -132,7 +140,7 @@ class Demo:
         begin = time.monotonic()
         host.engine("mode", "dead_zone", "rate=200")
         print("the canary now says HOLD in 96 % of its decisions; nobody touches the host any more", flush=True)
-        wait_until("the host rolls itself back", lambda: record(host).get("state") == "rolled_back", 90, 0.1)
+        await_state(host, "rolled_back", timeout=90)
         self.timed("model turns bad -> baseline proven, by the host alone", begin)
         ended = record(host)
         if ended["id"] != canary or ended["trigger"] != "qsc_monitor_violation" or host.exists(DROPIN):

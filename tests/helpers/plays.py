@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "hosts"))
 
+from qsc_hosts.errors import HostsError  # noqa: E402
 from qsc_hosts.inventory import inventory as inventory_text  # noqa: E402
 from qsc_hosts.machine import Host, wait_until  # noqa: E402
 
@@ -30,6 +31,8 @@ BASELINE_FILE = "/etc/quantum/model_weights.json"
 BASELINE = {"xgb": 0.25, "lgbm": 0.25, "nhits": 0.30, "patchtst": 0.20}
 CANARY_WEIGHTS = {"xgb": 0.28125, "lgbm": 0.28125, "nhits": 0.3375, "patchtst": 0.1}
 RATE = 60
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+"""Tests run side by side; each worker has hosts of its own."""
 
 # Durations are shortened by variables alone; everything else is the default of the collection.
 FAST: dict[str, t.Any] = {
@@ -186,20 +189,15 @@ def entries(host: Host, canary_id: str) -> list[dict[str, t.Any]]:
 
 def await_state(host: Host, *states: str, timeout: float = 60, outcome: str = "") -> dict[str, t.Any]:
     """Wait for a state of the record; says what was seen when it does not come."""
-    seen: dict[str, t.Any] = {}
-
-    def there() -> bool:
-        seen.clear()
-        seen.update(record(host))
-        return seen.get("state") in states and (not outcome or seen.get("outcome") == outcome)
-
+    file = "/var/lib/qsc_canary/record.json"
+    condition = f"""grep -qE '^ "state": "({"|".join(states)})"' {file} && grep -qE '^ "outcome": "{outcome}' {file}"""
     try:
-        wait_until(f"the record is {' or '.join(states)} {outcome}", there, timeout, 0.2)
-    except Exception as error:
+        host.wait(f"the record is {' or '.join(states)} {outcome}", condition, timeout=timeout)
+    except HostsError as error:
         status = host.run("qsc status; tail -n 3 /var/lib/qsc_canary/monitor/verdict.json", check=False)
         journal = host.run("journalctl -n 60 --no-pager -o cat -u 'qsc-*'", check=False).stdout
         raise AssertionError(f"{error}; seen: {status.stdout}{status.stderr}\n{journal}") from error
-    return dict(seen)
+    return record(host)
 
 
 def process_variables(host: Host, unit: str = UNIT) -> dict[str, str]:

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A real Redis server for one test: own folder, free loopback port, unix socket; optional password, ACL users, TLS.
 
-    with RedisServer.started(tmp_path, password="geheim") as server:
-        server.client().xadd("s", {"payload": "{}"})
-        run_module(**server.options())
+with RedisServer.started(tmp_path, password="geheim") as server:
+    server.client().xadd("s", {"payload": "{}"})
+    run_module(**server.options())
 """
 
 from __future__ import annotations

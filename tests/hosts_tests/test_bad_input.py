@@ -11,8 +11,11 @@ import typing as t
 from dataclasses import dataclass, field
 
 import pytest
+from qsc_hosts import image
+from qsc_hosts.machine import authorized_keys
+from qsc_hosts.setup import CHECKOUT, LABEL, podman
 
-from helpers.plays import UNIT, Host, fingerprint, play
+from helpers.plays import UNIT, WORKER, Host, fingerprint, play, wait_until
 
 STREAM = "quantum:stream:trade.intent"
 SECRET = "not-the-password-5b1c"
@@ -53,7 +56,7 @@ CASES: dict[str, Case] = {
         {"model": "nosuch"},
     ),
     "model with tricks in its name": Case(
-        "model='a b\\nExecStart=/bin/sh' is not a model's name", {"model": "a b\nExecStart=/bin/sh"}
+        "ExecStart=/bin/sh' is not a model's name", {"model": "a b\nExecStart=/bin/sh"}
     ),
     "no model": Case("Name the model to activate, such as -e model=patchtst.", {"model": ""}),
     "weight 0": Case("qsc_canary_weight must be above 0 and at most 1, such as 0.10; it is 0.", {"weight": "0"}),
@@ -171,10 +174,38 @@ def test_bad_input_is_refused_with_one_sentence(host: Host, name: str) -> None:
     finally:
         if case.after:
             host.run(case.after)
-        if case.mode:
-            host.run(f"systemctl restart {UNIT}")  # its bad decisions lie before the next cutover
+        if "XTRIM" in case.before:
+            host.run(f"systemctl restart {UNIT}")  # what is left lies before the next cutover
     assert done.rc != 0, done.output
     assert case.sentence in done.flat(), done.output
     assert after == before
     assert "Traceback" not in done.output
     assert SECRET not in done.output
+
+
+@pytest.fixture
+def host_without_systemd() -> t.Iterator[Host]:
+    """A machine with ssh whose first process is not systemd."""
+    name = f"plain-{WORKER}"
+    plain = Host(name, 0)
+    podman("rm", "--force", "--time", "0", "--ignore", plain.container)
+    podman(
+        "run", "--detach", "--name", plain.container,
+        "--label", f"{LABEL}={CHECKOUT}", "--label", f"{LABEL}.name={name}",
+        "--publish", "127.0.0.1::22", "--volume", f"{authorized_keys()}:/etc/ssh/qsc-test-authorized-keys:ro",
+        image.tag(), "/bin/sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D",
+    )  # fmt: skip
+    try:
+        port = int(podman("port", plain.container, "22/tcp").stdout.strip().rsplit(":", 1)[1])
+        host = Host(name, port)
+        wait_until("ssh answers", lambda: host.ssh("true", check=False).returncode == 0, 30)
+        yield host
+    finally:
+        podman("rm", "--force", "--time", "0", "--ignore", plain.container)
+
+
+def test_a_host_that_was_not_booted_with_systemd(host_without_systemd: Host) -> None:
+    done = play("activate", host_without_systemd, model="patchtst")
+    assert done.rc != 0
+    assert "this host was not booted with systemd" in done.flat(), done.output
+    assert not host_without_systemd.exists("/var/lib/qsc_canary")

@@ -57,29 +57,33 @@ def test_missing_checks_are_not_safe(host: Host) -> None:
         host.run(f"rm -rf {folder}; systemctl daemon-reload")
 
 
+PATIENT = {"qsc_canary_stale_after": 600, "qsc_canary_limits": {"start_grace": 600}}
+
+
 def test_a_run_that_was_never_judged_is_not_safe(host: Host) -> None:
-    """Hardly any decisions arrive under the canary: below min_events nothing can be judged, so nothing is safe."""
-    host.engine("mode", "healthy", "when=canary")
-    enough_telemetry(host, 320)
-    canary = _activate(
-        host, qsc_canary_min_events=300, qsc_canary_stale_after=600, qsc_canary_limits={"start_grace": 600}
-    )
-    host.engine("set", "rate=0.5")
-    ended = await_state(host, "rolled_back", timeout=90)
-    assert (ended["id"], ended["outcome"]) == (canary, "inconclusive")
-    assert "are needed" in ended["reason"]
+    """The canary says nothing at all, and every limit that would notice is wide open: nothing judged is not safe."""
+    host.engine("mode", "silent", "when=canary", "after=0")
+    canary = _activate(host, **PATIENT)
+    ended = await_state(host, "rolled_back", timeout=120)
+    assert (ended["id"], ended["outcome"], ended["trigger"]) == (canary, "inconclusive", "inconclusive")
+    assert "0 of 15 checks could judge" in ended["reason"]
+    assert not [entry for entry in entries(host, canary) if entry["action"] == "monitoring_completed"]
+
+
+def test_too_few_decisions_are_not_safe(host: Host) -> None:
+    host.engine("mode", "silent", "when=canary", "after=1")
+    canary = _activate(host, **PATIENT)
+    ended = await_state(host, "rolled_back", timeout=120)
+    assert (ended["id"], ended["outcome"], ended["trigger"]) == (canary, "inconclusive", "inconclusive")
+    assert "decisions were judged, 200 are needed" in ended["reason"]
 
 
 def test_waiting_too_long_is_inconclusive(host: Host) -> None:
-    canary = _activate(
-        host, qsc_canary_min_events=220, qsc_canary_max_wait=3, qsc_canary_stale_after=600, qsc_canary_monitor_hours=1,
-        qsc_canary_limits={"start_grace": 600},
-    )  # fmt: skip
-    host.engine("set", "rate=0.5")
-    ended = await_state(host, "rolled_back", "active", timeout=5)
-    ended = await_state(host, "rolled_back", timeout=60)
+    host.engine("mode", "silent", "when=canary", "after=1")
+    canary = _activate(host, qsc_canary_max_wait=6, qsc_canary_monitor_hours=1, **PATIENT)
+    ended = await_state(host, "rolled_back", timeout=90)
     assert (ended["id"], ended["outcome"], ended["trigger"]) == (canary, "inconclusive", "inconclusive")
-    assert "of 220" in ended["reason"]
+    assert "of 200 decisions after" in ended["reason"]
 
 
 def test_status_wait_is_not_safe(host: Host) -> None:

@@ -20,14 +20,12 @@ from helpers.plays import (
     play,
     process_variables,
     record,
-    wait_until,
 )
 
-TASKS_AFTER_ARMING = ("Write the drop-in", "Restart the engine", "Mark the stream", "Record the proof")
+TASKS_AFTER_ARMING = ("Write the drop-in", "Restart the engine", "Mark the stream", "Prove the effect")
 
 
-def _gone(host: Host) -> bool:
-    return not host.exists(DROPIN) and not host.exists("/run/qsc_canary/engine.env")
+GONE = f"! test -e {DROPIN} && ! test -e /run/qsc_canary/engine.env"
 
 
 @pytest.mark.parametrize("task", TASKS_AFTER_ARMING)
@@ -40,12 +38,12 @@ def test_a_killed_controller_ends_at_baseline(host: Host, task: str) -> None:
     ended = await_state(host, "rolled_back", "active", timeout=60)
     if ended["state"] == "active":
         # the last step was already on the host when the controller died: committed, proven and monitored
-        assert task == "Record the proof"
+        assert task == "Prove the effect"
         assert process_variables(host)["QSC_CANARY_MODEL"] == "patchtst"
         assert host.output("systemctl is-active qsc-monitor.timer") == "active"
         return
     assert (ended["id"], ended["trigger"], ended["outcome"]) == (canary, "arming_expired", "terminated")
-    wait_until("drop-in and environment are gone", lambda: _gone(host), 15)
+    host.wait("drop-in and environment are gone", GONE, timeout=15)
     assert process_variables(host) == {}
     assert [entry["action"] for entry in entries(host, canary)] == ["rollback_executed"]
 
@@ -62,7 +60,7 @@ def test_a_play_frozen_past_the_deadline_cannot_activate(host: Host) -> None:
     assert done.rc != 0, done.output
     assert "the host has moved on" in done.flat() or "was armed until" in done.flat(), done.output
     assert record(host)["state"] == "rolled_back"
-    wait_until("drop-in and environment are gone", lambda: _gone(host), 30)
+    host.wait("drop-in and environment are gone", GONE, timeout=30)
     assert process_variables(host) == {}
     assert len([entry for entry in entries(host, canary) if entry["action"] == "rollback_executed"]) == 1
 
@@ -73,7 +71,7 @@ def test_an_inert_dropin_of_a_dead_play_is_removed(host: Host) -> None:
     host.write(DROPIN, "[Service]\nEnvironmentFile=-/run/qsc_canary/engine.env\n")
     host.run(f"systemctl daemon-reload; systemctl restart {UNIT}")
     assert process_variables(host) == {}
-    wait_until("the watchdog removes the orphan", lambda: _gone(host), 30)
+    host.wait("the watchdog removes the orphan", GONE, timeout=30)
     assert process_variables(host) == {}
 
 
@@ -99,5 +97,5 @@ def test_a_reboot_comes_up_at_baseline(host: Host, how: str) -> None:
     assert process_variables(host) == {}
     ended = await_state(host, "rolled_back", timeout=60)
     assert (ended["id"], ended["trigger"], ended["outcome"]) == (canary, "reboot", "terminated")
-    assert _gone(host)
+    host.run(GONE)
     assert len([entry for entry in entries(host, canary) if entry["action"] == "rollback_executed"]) == 1

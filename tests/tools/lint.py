@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run every linter (all of them, even when one complains) and end with `N passed, N failed, N skipped`.
 
-    lint.py             all
-    lint.py NAME...     only these
+lint.py             all
+lint.py NAME...     only these
 """
 
 from __future__ import annotations

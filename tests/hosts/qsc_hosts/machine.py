@@ -112,10 +112,21 @@ class Host:
         podman("cp", source, f"{self.container}:{path}")
 
     def wait(self, what: str, command: str, *, timeout: float = 30) -> float:
-        """Wait until a shell command succeeds on the host; return the seconds."""
-        return wait_until(
-            f"{self.name}: {what}", lambda: self.run(command, check=False, timeout=timeout).returncode == 0, timeout
-        )
+        """Wait until a shell command succeeds on the host, which asks itself again and again; return the seconds."""
+        started = time.monotonic()
+        loop = f"""
+            end=$(( $(date +%s) + {timeout:.0f} ))
+            until {{ {command}
+            }} >/dev/null 2>&1; do
+                [ "$(date +%s)" -lt "$end" ] || exit 75
+                sleep 0.2
+            done
+        """
+        done = self.run(loop, check=False, timeout=timeout + 30)
+        if done.returncode != 0:
+            problem = f" ({done.stderr.strip()})" if done.stderr.strip() else ""
+            raise HostsError(f"{self.name}: {what} did not come true within {timeout:.0f} s{problem}")
+        return time.monotonic() - started
 
     def engine(self, *arguments: str, unit: str = "quantum") -> str:
         """Call the engines' control tool, for example ``engine("mode", "dead_zone")``."""

@@ -16,9 +16,7 @@ Start = t.Callable[..., RedisServer]
 
 
 def tcp(server: RedisServer, **more: t.Any) -> redis.Redis:
-    return redis.Redis(
-        host=server.host, port=server.port, socket_timeout=5, decode_responses=True, retry=None, **more
-    )
+    return redis.Redis(host=server.host, port=server.port, socket_timeout=5, decode_responses=True, retry=None, **more)
 
 
 def test_the_shared_server_is_empty_and_reachable_both_ways(redis_server: RedisServer) -> None:

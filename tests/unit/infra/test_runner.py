@@ -142,9 +142,7 @@ def test_pytest_s_results_are_counted_and_skips_are_named(
         pytest.param("import os\ndef test_a(): os._exit(0)\n", "no readable report", id="exits-with-0-in-the-middle"),
     ],
 )
-def test_pytest_that_did_not_test(
-    run: t.Callable[..., tuple[int, str]], tmp_path: Path, source: str, why: str
-) -> None:
+def test_pytest_that_did_not_test(run: t.Callable[..., tuple[int, str]], tmp_path: Path, source: str, why: str) -> None:
     code, output = run(pytest_phase(tmp_path, source))
     assert code == 1
     assert why in output

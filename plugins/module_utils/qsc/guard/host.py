@@ -67,6 +67,14 @@ class Host:
         return weights_bytes(record.weights)
 
 
+def subject(host: Host, record: Record | None) -> Record | Settings:
+    """Whose engine, names and times count: the run's while it is in flight, else those of the settings.
+
+    The record of a run that is over may be of another engine.
+    """
+    return record if record is not None and record.in_flight else host.settings
+
+
 def traffic(weight: float) -> str:
     """A share as the engine reads it: at least two decimals ("0.10"), as many as it needs."""
     text = f"{weight:.6f}".rstrip("0")

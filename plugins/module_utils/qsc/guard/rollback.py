@@ -22,7 +22,7 @@ from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write
 from ..record import ROLLING_BACK, Record, load, save, transition
 from ..verdict import Verdict, Violation, printable
 from . import systemd
-from .host import MONITOR_SERVICE, MONITOR_TIMER, Host
+from .host import MONITOR_SERVICE, MONITOR_TIMER, Host, subject
 
 _RESTART_TIMEOUT_S = 150.0
 
@@ -281,7 +281,7 @@ def _replace_changed(host: Host, record: Record, path: Path, notes: list[str]) -
 
 def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -> tuple[systemd.Proof | None, bool]:
     """Prove the baseline; restart the engine only where it cannot be proven as it runs, or has loaded another file."""
-    source = record if record is not None else host.settings
+    source = subject(host, record)
     unit, names, stability_s = source.engine_unit, tuple(source.environment.values()), source.stability_s
     in_flight = record is not None and record.state == ROLLING_BACK
     before = systemd.show(unit)
@@ -317,9 +317,9 @@ def pending(host: Host) -> list[str]:
     for path in [host.paths.engine_env, *(host.paths.dropin(unit) for unit in _units(host, record))]:
         if path.exists() or path.is_symlink():
             found.append(f"remove {path}")
-    unit = _units(host, record)[0]
+    unit = subject(host, record).engine_unit
     facts = systemd.show(unit)
-    environment = record.environment if record is not None else host.settings.environment
+    environment = subject(host, record).environment
     if facts.running:
         try:
             systemd.prove(unit, expected={}, names=tuple(environment.values()), timeout_s=2.0)

@@ -13,14 +13,14 @@ from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, timestamp
 from ..record import ACTIVE, ARMING, Record, load
 from . import activation, rollback, systemd
-from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host
+from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
 
 def gather(host: Host, *, tail: int = 5) -> dict[str, t.Any]:
     """All facts of a host as JSON-ready data; what cannot be read stands in ``problems``."""
     problems: list[str] = []
     record = _attempt(problems, lambda: load(host.paths.record))
-    unit = record.engine_unit if record is not None else host.settings.engine_unit
+    unit = subject(host, record).engine_unit
     verdict = _attempt(problems, lambda: rollback.verdict_of(host, record)) if record is not None else None
     engine = _attempt(problems, lambda: systemd.show(unit))
     dropin = host.paths.dropin(unit)
@@ -67,9 +67,12 @@ def _state(unit: str) -> str:
 
 def _proof(host: Host, record: Record | None, unit: str) -> dict[str, t.Any]:
     """What the engine's process really runs now: canary, baseline, or neither shown."""
-    environment = record.environment if record is not None else host.settings.environment
+    environment = subject(host, record).environment
     names = tuple(environment.values())
-    wanted = {"baseline": {}, **({"canary": host.engine_environment(record)} if record is not None else {})}
+    wanted = {
+        "baseline": {},
+        **({"canary": host.engine_environment(record)} if record is not None and record.in_flight else {}),
+    }
     reason = ""
     for state, expected in wanted.items():
         try:
