@@ -39,7 +39,8 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def clean_environment() -> dict[str, str]:
     """An environment for subprocesses: the virtual environment first on PATH, nobody's ansible settings."""
-    keep = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_", "QSC_", "MAKE", "MFLAGS"))}
+    others = ("ANSIBLE_", "MOLECULE_", "QSC_", "MAKE", "MFLAGS")
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     keep.pop("PYTHONPATH", None)
     # The shims of a Python version manager fail for a version it has but does not use.
     path = [folder for folder in keep.get("PATH", os.defpath).split(os.pathsep) if not folder.endswith("/shims")]
