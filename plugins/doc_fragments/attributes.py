@@ -38,7 +38,7 @@ attributes:
 """
 
     # Should be used instead of the group above by modules that take the connection options.
-    TELEMETRY = r"""
+    TELEMETRY_GROUP = r"""
 options: {}
 attributes:
   action_group:

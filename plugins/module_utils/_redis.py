@@ -26,8 +26,11 @@ from .qsc.judge.stream import MISSING_LIBRARY_REMEDY, StreamReader
 
 REDIS_IMPORT_ERROR: str | None = None
 try:
-    import redis  # noqa: F401
+    import redis
+
+    REDIS_VERSION = redis.__version__
 except ImportError:
+    REDIS_VERSION = ""
     REDIS_IMPORT_ERROR = traceback.format_exc()
 
 _CONNECTION: dict[str, dict[str, t.Any]] = {

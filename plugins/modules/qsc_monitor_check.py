@@ -18,7 +18,7 @@ author:
   - The qsc.canary authors (@qsc-canary)
 extends_documentation_fragment:
   - qsc.canary.attributes
-  - qsc.canary.attributes.telemetry
+  - qsc.canary.attributes.telemetry_group
   - qsc.canary.redis
   - qsc.canary.telemetry
   - qsc.canary.telemetry.judging
@@ -183,7 +183,8 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.report import check_lines, scoreboard
 
 EXIT_CODES = {"ok": 0, "violation": 1}
-ERROR, UNDECIDED = 2, 4
+ERROR = 2
+UNDECIDED = 4
 
 
 def judge(module: AnsibleModule, reader: StreamReader) -> dict[str, t.Any]:

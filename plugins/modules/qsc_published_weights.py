@@ -18,7 +18,7 @@ author:
 extends_documentation_fragment:
   - qsc.canary.attributes
   - qsc.canary.attributes.read_only
-  - qsc.canary.attributes.telemetry
+  - qsc.canary.attributes.telemetry_group
   - qsc.canary.redis
   - qsc.canary.telemetry
 options:

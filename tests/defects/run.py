@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, the qsc.canary authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -188,7 +187,7 @@ def main() -> int:
     code, output = run_tests(every)
     if code != 0:
         print(f"without any defect the tests are not green:\n{output[-4000:]}")
-        print("0 passed, 1 failed")
+        print("0 passed, 1 failed, 0 skipped")
         return 1
     print(f"without a defect: {output.splitlines()[-1]}", flush=True)
     failed = 0
@@ -201,7 +200,7 @@ def main() -> int:
         if problem:
             print(f"         {problem}")
     shutil.rmtree(COPY, ignore_errors=True)
-    print(f"{len(DEFECTS) - failed} passed, {failed} failed")
+    print(f"{len(DEFECTS) - failed} passed, {failed} failed, 0 skipped")
     return 1 if failed else 0
 
 

@@ -146,10 +146,10 @@ def _modes() -> list[Mode]:
         name: str,
         text: str,
         tamper: Tamper = _nothing,
-        mix: dict[int, dict[int, int]] = _SOUND,
+        mix: dict[int, dict[int, int]] | None = None,
         actions: Sequence[str] | None = None,
     ) -> Mode:
-        return Mode(name, text, mix, actions, tamper)
+        return Mode(name, text, mix or _SOUND, actions, tamper)
 
     return [
         mode(HEALTHY, "keeps every rule"),

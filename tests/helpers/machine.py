@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import pwd
-import time
+import time as real_time
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,7 @@ DROPIN = b"[Service]\nEnvironmentFile=-/run/qsc_canary/engine.env\n"
 class Time:
     """Stands in for the module `time`: sleeping moves all clocks of the machine, and takes no time."""
 
-    strftime, gmtime = staticmethod(time.strftime), staticmethod(time.gmtime)
+    strftime, gmtime = staticmethod(real_time.strftime), staticmethod(real_time.gmtime)
 
     def __init__(self) -> None:
         self.wall = 1_768_023_800.0

@@ -33,6 +33,12 @@ def test_a_healthy_run_is_safe_and_still_watched(host: Host) -> None:
     ended = await_state(host, "rolled_back", timeout=60)
     assert (ended["outcome"], ended["trigger"]) == ("violated", "qsc_monitor_violation")
     assert process_variables(host) == {}
+    # whoever tries this model again has to know of it
+    enough_telemetry(host)
+    refused = play("activate", host, model="patchtst", acknowledge="")
+    assert refused.rc != 0
+    assert f"the last run of patchtst ({canary}) was violated: Action collapse: HOLD=" in refused.flat(), refused.output
+    assert f"-e acknowledge={canary}" in refused.flat()
 
 
 def test_a_safe_run_that_nobody_promotes_goes_back(host: Host) -> None:

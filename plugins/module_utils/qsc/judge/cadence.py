@@ -43,9 +43,9 @@ class Cadence:
 
     def max_wait_s(self, min_events: int) -> float:
         """How long a run may wait for its first ``min_events``: an hour, or half as long again as they should take."""
-        if not self.rate_per_s > 0:
-            return LEAST_WAIT_S
-        return max(LEAST_WAIT_S, 1.5 * min_events / self.rate_per_s)
+        if self.rate_per_s > 0:
+            return max(LEAST_WAIT_S, 1.5 * min_events / self.rate_per_s)
+        return LEAST_WAIT_S
 
     def to_dict(self, min_events: int) -> dict[str, t.Any]:
         """As the modules return it."""

@@ -248,7 +248,7 @@ def normalized(value: t.Any) -> tuple[float, bool] | None:
         number = float(value)
     except OverflowError:
         return None
-    if not math.isfinite(number) or not number >= 0:
+    if not (math.isfinite(number) and number >= 0):
         return None
     return (number, False) if number <= 1 else (sigmoid(number), True)
 
