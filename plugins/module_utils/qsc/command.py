@@ -17,7 +17,7 @@ import sys
 import typing as t
 from pathlib import Path
 
-from .errors import BadInput, QscError
+from .errors import BadInput, QscError, RecordUnreadable
 from .files import read_bounded
 from .settings import Paths, Settings
 
@@ -112,6 +112,29 @@ def _host() -> Host:
 
     paths = Paths()
     return Host(settings=Settings.load(paths.config), paths=paths, actor=_actor())
+
+
+def _guard_host() -> Host:
+    """The host for what leads back to the baseline: damaged settings must not stop it, the record says enough."""
+    from .guard.host import Host
+    from .record import load
+
+    paths, actor = Paths(), _actor()
+    try:
+        return Host(settings=Settings.load(paths.config), paths=paths, actor=actor)
+    except QscError as error:
+        problem = error
+    try:
+        record = load(paths.record)
+        if record is None and not paths.config.exists():
+            raise problem
+    except RecordUnreadable:
+        record = None
+    say(f"the settings cannot be used ({problem}); going on without them", error=True)
+    if record is None:
+        return Host(settings=Settings(), paths=paths, actor=actor)
+    settings = Settings(engine_unit=record.engine_unit, environment=record.environment, stability_s=record.stability_s)
+    return Host(settings=settings, paths=paths, actor=actor)
 
 
 def _actor() -> str:
@@ -224,7 +247,7 @@ def _rollback(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise BadInput("a rollback needs root", remedy="Run: sudo qsc rollback")
     finding = Finding("manual", options.reason or "ended by an operator")
-    outcome = roll_back(_host(), finding, canary_id=options.id)
+    outcome = roll_back(_guard_host(), finding, canary_id=options.id)
     say("\n".join(outcome.lines()))
     return OK
 
@@ -258,7 +281,7 @@ def _unit_monitor() -> int:
 def _unit_watchdog() -> int:
     from .guard import watchdog
 
-    code, lines = watchdog.run(_host())
+    code, lines = watchdog.run(_guard_host())
     for line in lines:
         say(line)
     return code
@@ -267,8 +290,7 @@ def _unit_watchdog() -> int:
 def _unit_rollback() -> int:
     from .guard.rollback import roll_back, trigger_of_unit
 
-    host = _host()
-    outcome = roll_back(host, trigger_of_unit(host))
+    outcome = roll_back(_guard_host(), trigger_of_unit)
     for line in outcome.lines():
         say(line)
     return OK
@@ -277,7 +299,7 @@ def _unit_rollback() -> int:
 def _unit_resume() -> int:
     from .guard import watchdog
 
-    for line in watchdog.decide_at_boot(_host()):
+    for line in watchdog.decide_at_boot(_guard_host()):
         say(line)
     return OK
 

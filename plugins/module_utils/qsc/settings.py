@@ -124,6 +124,10 @@ class Paths:
         return self.run / "watchdog.json"
 
     @property
+    def restart_due(self) -> Path:
+        return self.run / "restart_due"
+
+    @property
     def lock(self) -> Path:
         return self.run / "lock"
 

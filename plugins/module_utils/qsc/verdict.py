@@ -19,6 +19,7 @@ STATUSES = ("GO", "WAIT", "NO-GO")
 LIMIT = 1 << 18
 """Bytes: a larger verdict is not one."""
 _MOST_VIOLATIONS = 200
+_LAST_MOMENT = 1e11
 
 
 def printable(text: str, limit: int = 500) -> str:
@@ -85,8 +86,8 @@ class Verdict:
                 raise ValueError("violations: not a short list")
             return cls(
                 canary_id=_text(raw, "canary_id"),
-                checked_at=_number(raw, "checked_at"),
-                checked_boot=_number(raw, "checked_boot"),
+                checked_at=_moment(raw, "checked_at"),
+                checked_boot=_moment(raw, "checked_boot"),
                 boot_id=_text(raw, "boot_id"),
                 checks_done=_count(raw, "checks_done"),
                 checks_judged=_count(raw, "checks_judged"),
@@ -138,6 +139,14 @@ def _number(raw: dict[str, t.Any], key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{key}: not a finite number")
     return float(value)
+
+
+def _moment(raw: dict[str, t.Any], key: str) -> float:
+    """A time in s that every clock can show."""
+    value = _number(raw, key)
+    if not 0 <= value <= _LAST_MOMENT:
+        raise ValueError(f"{key}: not a time")
+    return value
 
 
 def _optional_number(raw: dict[str, t.Any], key: str) -> float | None:

@@ -746,3 +746,13 @@ def test_the_table_decides_whether_a_run_may_begin(machine: Machine, monkeypatch
     monkeypatch.setattr(records, "TABLE", {})
     with pytest.raises(Refused, match="cannot arm"):
         machine.arm()
+
+
+@pytest.mark.parametrize("unit", ["qsc-watchdog.timer", "qsc-monitor.timer"])
+def test_nothing_is_committed_that_nobody_watches(machine: Machine, unit: str) -> None:
+    """Somebody stopped a guard between arming and the commit."""
+    record = machine.armed_and_restarted()
+    machine.units[unit].active_state = "inactive"
+    with pytest.raises(Refused, match=unit):
+        machine.activate(record)
+    assert machine.record().state == "arming"

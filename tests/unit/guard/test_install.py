@@ -313,3 +313,44 @@ def test_without_any_password_the_credential_file_exists(tmp_path: Path) -> None
     i.install(Settings(), None, paths)
     assert paths.password.read_bytes() == b""
     assert paths.password.stat().st_mode & 0o777 == 0o600
+
+
+def _with_a_run(paths: Paths, settings: Settings, **changes: t.Any) -> None:
+    i.install(settings, "secret", paths)
+    records.save(paths.record, make_record(**changes))
+
+
+@pytest.mark.parametrize("state", ["arming", "active", "rolling_back"])
+def test_the_settings_of_a_run_in_flight_do_not_change(tmp_path: Path, state: str) -> None:
+    """The monitor of a run reads the connection from the settings: another play must not point it elsewhere."""
+    paths = Paths(tmp_path)
+    _with_a_run(paths, Settings(), state=state)
+    other = Settings(connection={"login_port": 6380})
+    for action in (i.plan, i.install):
+        with pytest.raises(Refused, match="the settings of its guards cannot change now"):
+            action(other, "secret", paths)
+    assert Settings.load(paths.config).connection == {}
+
+
+def test_credential_and_code_of_a_run_in_flight_may_be_renewed(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    _with_a_run(paths, Settings(), state="active")
+    assert i.install(Settings(), "renewed", paths)
+    assert paths.password.read_bytes() == b"renewed"
+
+
+def test_a_run_that_is_over_holds_nothing_fast(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    _with_a_run(paths, Settings(), state="rolled_back")
+    assert i.install(Settings(interval_s=5.0), "secret", paths)
+
+
+def test_the_code_comes_before_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off in between, new code reads old settings by its defaults; old code may not know a new setting."""
+    paths = Paths(tmp_path)
+    order: list[str] = []
+    code, write = i._install_code, i.write_atomic
+    monkeypatch.setattr(i, "_install_code", lambda where: (order.append("code"), code(where)))
+    monkeypatch.setattr(i, "write_atomic", lambda path, *a, **k: (order.append(path.name), write(path, *a, **k)))
+    i.install(Settings(), "secret", paths)
+    assert order.index("code") < order.index("config.json")

@@ -18,11 +18,14 @@ import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import files
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import (
+    Busy,
     NotProven,
     Refused,
     SystemdError,
 )
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollback
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollback, watchdog
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.rollback import Finding
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record
 from helpers.machine import Machine
 from helpers.samples import BASELINE, COLLAPSE, UNIT, make_record
@@ -592,3 +595,87 @@ def test_the_ledger_entry_is_json_of_one_line(machine: Machine) -> None:
     assert entry["reason"].isprintable()
     lines = machine.paths.ledger.read_bytes().splitlines()
     assert all(json.loads(line)["sequence"] == number for number, line in enumerate(lines, 1))
+
+
+def test_a_verdict_of_no_possible_time_stops_nothing(machine: Machine) -> None:
+    """A compromised monitor may write any number: neither the rollback nor the watchdog may fall over it."""
+    machine.run_canary()
+    machine.write_verdict(checked_at=1e300)
+    finding = rollback.trigger_of_unit(machine.host)
+    assert finding.trigger == "verdict_unreadable"
+    code, _lines = watchdog.run(machine.host)
+    assert code == 0
+    assert machine.record().trigger == "verdict_unreadable"
+
+
+def test_whatever_goes_wrong_with_the_reason_it_stops_no_rollback(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.run_canary()
+
+    def broken(*_arguments: object) -> t.NoReturn:
+        raise ZeroDivisionError("of the test")
+
+    monkeypatch.setattr(rollback, "verdict_of", broken)
+    finding = rollback.trigger_of_unit(machine.host)
+    assert (finding.trigger, "of the test" in finding.reason) == ("unknown", True)
+
+
+def test_a_watchdog_that_cannot_think_starts_the_rollback(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.run_canary()
+
+    def broken(_facts: object) -> t.NoReturn:
+        raise ZeroDivisionError("of the test")
+
+    monkeypatch.setattr(watchdog, "diagnose", broken)
+    code, lines = watchdog.run(machine.host)
+    assert code == 1
+    assert any("of the test" in line for line in lines)
+    assert [event for event in machine.events if "qsc-rollback.service" in event]
+
+
+def test_a_violation_the_monitor_latched_counts_whoever_ends_the_run(machine: Machine) -> None:
+    machine.run_canary()
+    machine.write_verdict(verdict="violation", status="NO-GO", violations=(COLLAPSE,))
+    rollback.roll_back(machine.host, Finding("manual", "an operator was quicker"))
+    ended = machine.record()
+    assert (ended.trigger, ended.outcome) == ("manual", "violated")
+    assert [item["code"] for item in ended.violations] == [COLLAPSE.code]
+
+
+def test_the_reason_is_asked_under_the_lock(machine: Machine) -> None:
+    machine.run_canary()
+    seen: list[bool] = []
+
+    def why(host: Host) -> Finding:
+        with pytest.raises(Busy), host.lock(wait_s=0.0):
+            seen.append(False)
+        seen.append(True)
+        return Finding("manual", "asked")
+
+    rollback.roll_back(machine.host, why)
+    assert seen == [True]
+
+
+def test_a_crashed_engine_is_not_an_operators_act(machine: Machine) -> None:
+    machine.run_canary()
+    machine.engine.n_restarts = 2
+    assert rollback.trigger_of_unit(machine.host).trigger == "engine_restarted"
+
+
+def test_a_rollback_cut_off_after_the_file_restarts_the_engine(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine came up at a changed baseline file; the file is restored, and then somebody kills the rollback."""
+    machine.arm()
+    machine.baseline_path.write_text('{"xgb": 1.0}')
+    machine.start_engine()
+    with monkeypatch.context() as patch:
+        patch.setattr(rollback, "_restore", lambda *_a, **_k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            rollback.roll_back(machine.host, Finding("reboot", ""))
+    pid = machine.engine.pid
+    outcome = rollback.roll_back(machine.host, Finding("reboot", ""))
+    assert outcome.restarted
+    assert machine.engine.pid != pid
+    assert not machine.paths.restart_due.exists()

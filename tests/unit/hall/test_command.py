@@ -283,3 +283,20 @@ def test_the_password_comes_from_the_credential_first(
     (tmp_path / "redis-password").unlink()
     connect(machine.host.settings, machine.paths)
     assert given == ["of the file", "of systemd", ""]
+
+
+@pytest.mark.parametrize("content", ["{", '{"unknown": 1}', None])
+def test_damaged_settings_do_not_stop_the_way_back(
+    run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    """Somebody edits or removes the settings while a canary runs: the record knows all that a rollback needs."""
+    machine.run_canary()
+    if content is None:
+        machine.paths.config.unlink()
+    else:
+        machine.paths.config.write_text(content)
+    code, _out, err = run("unit", "rollback")
+    assert code == 0
+    assert "the settings cannot be used" in err
+    assert machine.record().state == "rolled_back"
+    machine.check_baseline()

@@ -329,6 +329,10 @@ def activate(
     proof, effective = prove_effect(host, record, published)
     with host.lock():
         record = _held(host, lease)
+        check_guards(host)
+        monitor = systemd.show(MONITOR_TIMER).active_state
+        if monitor != "active":
+            raise Refused(f"{MONITOR_TIMER} is {monitor}: nobody would watch the canary", remedy="Activate again.")
         dropin = digest_file(host.paths.dropin(record.engine_unit))
         if dropin is None:
             raise NotProven(f"{host.paths.dropin(record.engine_unit)} is not there")

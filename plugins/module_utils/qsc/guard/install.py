@@ -27,6 +27,7 @@ def plan(settings: Settings, password: str | None, paths: Paths) -> list[str]:
     """
     if password is not None and ("\n" in password or "\0" in password):
         raise BadInput("the Redis password contains a line end", remedy="Give a password of one line.")
+    _check_in_flight(settings, paths)
     changes = []
     wanted, found = agent.digest(), agent.installed_digest(paths)
     if wanted != found:
@@ -55,12 +56,29 @@ def install(settings: Settings, password: str | None, paths: Paths) -> list[str]
     # the credential first: an agent must never start with the settings of one Redis and the password of another
     if not _credential_kept(paths, password):
         write_atomic(paths.password, _wanted_password(paths, password), mode=0o600)
+    # code before settings: new code reads old settings by its defaults, old code may not know a new one
+    _install_code(paths)
     if _content(paths.config) != _config_bytes(settings):
         write_atomic(paths.config, _config_bytes(settings))
-    _install_code(paths)
     if _link_of(paths.command) != _command_target(paths):
         _link(paths.command, _command_target(paths))
     return changes
+
+
+def _check_in_flight(settings: Settings, paths: Paths) -> None:
+    """The guards of a run keep the settings it was started with; its code and its credential may be renewed."""
+    try:
+        record = load(paths.record)
+        same = _config_bytes(Settings.load(paths.config)) == _config_bytes(settings)
+    except QscError:
+        return  # what is damaged is repaired
+    if record is not None and record.in_flight and not same:
+        raise Refused(
+            f"canary {record.id} is in flight ({record.model} at {100 * record.weight:g} %, {record.state}): "
+            "the settings of its guards cannot change now",
+            remedy="Use the settings it was started with, or end that run first: "
+            f"/usr/local/bin/qsc rollback --id {record.id}",
+        )
 
 
 def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import NotProven, RecordUnreadable, Refused, SystemdError
@@ -24,7 +24,9 @@ from ..verdict import Verdict, Violation, printable
 from . import systemd
 from .host import MONITOR_SERVICE, MONITOR_TIMER, Host, subject
 
-_RESTART_TIMEOUT_S = 150.0
+_RESTART_TIMEOUT_S = 280.0
+_START_WAIT_S = 200.0
+"""s: an engine that is on its way up by itself is waited for, not started over again."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,17 @@ def of_verdict(verdict: Verdict) -> Finding | None:
 
 
 def trigger_of_unit(host: Host) -> Finding:
-    """Why the rollback unit was started, from the verdict and the monitor's own result."""
+    """Why the rollback unit was started, from the verdict, the monitor's result and the engine's own state.
+
+    Never raises: a missing reason stops no rollback.
+    """
+    try:
+        return _trigger(host)
+    except Exception as error:  # noqa: BLE001 - whatever a hostile file or a broken host makes of the question
+        return Finding("unknown", f"the reason could not be found: {type(error).__name__}: {error}")
+
+
+def _trigger(host: Host) -> Finding:
     try:
         record = load(host.paths.record)
     except RecordUnreadable as error:
@@ -117,11 +129,17 @@ def trigger_of_unit(host: Host) -> Finding:
         return Finding("monitor_failed", f"{MONITOR_SERVICE}: {error}")  # a missing reason stops no rollback
     if facts.active_state == "failed":
         return Finding("monitor_failed", f"{MONITOR_SERVICE}: result {facts.result}, exit status {facts.exit_status}")
+    engine = systemd.show(record.engine_unit)
+    if engine.n_restarts > 0:
+        return Finding("engine_restarted", f"{engine.unit} was restarted by systemd {engine.n_restarts} times")
+    if not engine.running:
+        state = f"{engine.active_state}/{engine.sub_state}"
+        return Finding("engine_down", f"{engine.unit} is {state}, result {engine.result}, status {engine.exit_status}")
     return Finding("manual", f"{host.actor or 'somebody'} started the rollback unit")
 
 
-def roll_back(host: Host, finding: Finding, *, canary_id: str = "") -> Outcome:
-    """Restore the baseline of this host and prove it; idempotent.
+def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_id: str = "") -> Outcome:
+    """Restore the baseline of this host and prove it; idempotent. ``why`` is asked under the lock if it is a question.
 
     Raises Refused when ``canary_id`` is not the run in flight, NotProven or SystemdError while the baseline cannot be
     shown; the record then stays ``rolling_back`` and the host goes on trying.
@@ -129,6 +147,7 @@ def roll_back(host: Host, finding: Finding, *, canary_id: str = "") -> Outcome:
     with host.lock(wait_s=60.0):
         begin = time.monotonic()
         notes: list[str] = []
+        finding = why if isinstance(why, Finding) else why(host)
         record = _load(host, notes)
         if canary_id and record is not None and record.id != canary_id and record.in_flight:
             raise Refused(
@@ -141,6 +160,8 @@ def roll_back(host: Host, finding: Finding, *, canary_id: str = "") -> Outcome:
         file_restored = _restore_file(host, record, notes)
         systemd.daemon_reload()
         proof, restarted = _restore(host, record, removed=removed, force=file_restored)
+        if restarted:
+            remove(host.paths.restart_due)
         if left is not None:
             raise left  # the engine is at baseline, but the run does not end while a part of the canary lies here
         changed = removed or restarted
@@ -175,6 +196,8 @@ def begin(host: Host, record: Record, finding: Finding) -> Record:
     """The record on its way to baseline, latched. The caller holds the lock and saves it."""
     if record.state == ROLLING_BACK:
         return record
+    if not finding.violations:
+        finding = _with_violation(host, record, finding)
     return transition(
         record,
         "roll_back",
@@ -185,6 +208,18 @@ def begin(host: Host, record: Record, finding: Finding) -> Record:
         outcome=outcome_of(record, finding.violations, finding.outcome),
         judged=dict(finding.judged),
     )
+
+
+def _with_violation(host: Host, record: Record, finding: Finding) -> Finding:
+    """A violation the monitor has latched counts, whatever else ended the run first."""
+    try:
+        verdict = verdict_of(host, record)
+    except RecordUnreadable:
+        return finding
+    found = of_verdict(verdict) if verdict is not None else None
+    if found is None or not found.violations:
+        return finding
+    return replace(finding, outcome=found.outcome, violations=found.violations, judged=found.judged)
 
 
 def _begin(host: Host, record: Record, finding: Finding, notes: list[str]) -> Record:
@@ -266,7 +301,8 @@ def _replace_changed(host: Host, record: Record, path: Path, notes: list[str]) -
     except FileNotFoundError:
         current, mode, owner = None, 0o644, (0, 0)
     if current == saved:
-        return False
+        # restored by a try that was cut off before the restart: the engine may still run what it loaded before
+        return host.paths.restart_due.exists()
     if current is None:
         notes.append(f"{path} was removed during the run: restored")
     else:
@@ -274,6 +310,7 @@ def _replace_changed(host: Host, record: Record, path: Path, notes: list[str]) -
         write_atomic(aside, current, mode=mode)
         os.chown(aside, *owner, follow_symlinks=False)
         notes.append(f"{path} was changed during the run: restored, the changed file is {aside}")
+    write_atomic(host.paths.restart_due, record.id.encode())
     write_atomic(path, saved, mode=mode)
     os.chown(path, *owner, follow_symlinks=False)
     return True
@@ -285,12 +322,13 @@ def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -
     unit, names, stability_s = source.engine_unit, tuple(source.environment.values()), source.stability_s
     in_flight = record is not None and record.state == ROLLING_BACK
     before = systemd.show(unit)
-    starting = before.active_state == "activating" and before.n_restarts == 0  # at boot: on its way up by itself
+    # at boot, or after a try of ours that was cut off: it is on its way up at baseline, and must not be started over
+    starting = before.active_state == "activating" and before.n_restarts == 0 and not removed
     if (before.running or starting) and not force:
         try:
             stable = stability_s if in_flight else 0.0
             return systemd.prove(
-                unit, expected={}, names=names, stability_s=stable, timeout_s=20.0 if starting else 2.0
+                unit, expected={}, names=names, stability_s=stable, timeout_s=_START_WAIT_S if starting else 2.0
             ), False
         except NotProven:
             pass

@@ -380,3 +380,8 @@ def run(host: Host) -> tuple[int, list[str]]:
         return 0, [f"left alone: {error.message}"]  # a rollback or an activation is at work; the next look follows
     except (OSError, QscError) as error:
         return 1, [f"the watchdog failed: {error}"]
+    except Exception as error:  # noqa: BLE001 - a watchdog that cannot think must not leave the canary unwatched
+        return 1, [
+            f"the watchdog failed: {type(error).__name__}: {error}",
+            *_start_rollback("nobody guards the canary"),
+        ]
