@@ -66,3 +66,10 @@ CLEAN = """
     ! test -e /etc/systemd/system/quantum-ai_engine.service.d/qsc_canary.conf &&
     ! grep -qE '"state": "(arming|active|rolling_back)"' /var/lib/qsc_canary/record.json
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Plays and monitored runs take longer than a test elsewhere may."""
+    for item in items:
+        if "hosts_tests" in item.nodeid and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(400))
