@@ -46,9 +46,10 @@ def test_what_is_wrong_ends_the_run(host: Host, trigger: str) -> None:
             host.run(UNDO[trigger])
         if trigger == "record_unreadable":
             host.wait("the canary is gone", f"! test -e {DROPIN} && ! test -e /run/qsc_canary/engine.env", timeout=60)
-            host.wait("the engine is back", f"systemctl is-active -q {UNIT}")
-            logged = [entry["action"] for entry in entries(host, "")]
-            assert logged[-1] == "rollback_executed"
+            told = 'grep -q \'"trigger": "record_unreadable"\' /var/log/qsc_canary/qsc_canary.jsonl'
+            host.wait("the ledger tells it", told, timeout=60)
+            [entry] = [entry for entry in entries(host, "") if entry["trigger"] == "record_unreadable"]
+            assert entry["proof"]["unit"] == UNIT
         else:
             ended = await_state(host, "rolled_back", timeout=90)
             assert (ended["id"], ended["outcome"]) == (canary, "terminated")
