@@ -663,7 +663,7 @@ def test_a_crashed_engine_is_not_an_operators_act(machine: Machine) -> None:
     assert rollback.trigger_of_unit(machine.host).trigger == "engine_restarted"
 
 
-def killed(*_arguments: object, **_options: object) -> t.NoReturn:
+def cut_off(*_arguments: object, **_options: object) -> t.NoReturn:
     raise KeyboardInterrupt
 
 
@@ -675,7 +675,7 @@ def test_a_rollback_cut_off_after_the_file_restarts_the_engine(
     machine.baseline_path.write_text('{"xgb": 1.0}')
     machine.start_engine()
     with monkeypatch.context() as patch:
-        patch.setattr(rollback, "_restore", killed)
+        patch.setattr(rollback, "_restore", cut_off)
         with pytest.raises(KeyboardInterrupt):
             rollback.roll_back(machine.host, Finding("reboot", ""))
     pid = machine.engine.pid
