@@ -65,7 +65,7 @@ def _program(name: str, lane: str, path: str, limit_s: int, *arguments: str, ful
 def all_phases(*, full: bool) -> list[Phase]:
     """Every phase in the order of its lane."""
     more = ("--full",) if full else ()
-    molecule = _program("molecule", "hosts", "tests/tools/molecule_all.py", 2400)
+    molecule = _program("molecule", "work", "tests/tools/molecule_all.py", 2400)
     if not any((ROOT / "molecule").glob("*/molecule.yml")):
         molecule = replace(molecule, command=(), missing="there is no molecule scenario")
     return [
