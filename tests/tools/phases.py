@@ -76,5 +76,5 @@ def all_phases(*, full: bool) -> list[Phase]:
         _program("pythons", "work", "tests/tools/pythons.py", 1800, full_only=True),
         _program("defects", "work", "tests/defects/run.py", 3600, *more),
         _pytest("hosts", "hosts", ["tests/hosts_tests"], 3600, full=full, each_test=True, workers=HOSTS),
-        molecule,
+        molecule,  # in the lane that computes: beside the host tests it costs no time of its own
     ]
