@@ -47,7 +47,10 @@ def _file(text: str) -> dict[str, str]:
 
 _BAD_FILE = {"qsc_canary_baseline_path": "/etc/quantum/bad.json"}
 _OTHER_REDIS = "redis-server --port 6391 --requirepass right --daemonize yes --save '' >/dev/null"
-_OTHER_GONE = "redis-cli -p 6391 -a right --no-auth-warning shutdown nosave"
+# a play without a password keeps the credential of the one before
+_OTHER_GONE = (
+    "redis-cli -p 6391 -a right --no-auth-warning shutdown nosave; truncate -s 0 /etc/qsc_canary/redis-password"
+)
 _LIBRARY = "/usr/lib/python3/dist-packages/redis"
 
 CASES: dict[str, Case] = {
