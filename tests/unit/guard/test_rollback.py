@@ -492,8 +492,34 @@ def test_configuration_without_a_run(machine: Machine, orphan: str) -> None:
     assert not machine.runs_canary
     assert outcome.changed
     assert outcome.restarted == (orphan == "both")
+    (entry,) = machine.ledger()
+    action = "rollback_executed" if orphan == "both" else "orphan_removed"
+    assert (entry["action"], entry["trigger"], entry["violations"]) == (action, "orphan", [])
+
+
+def test_the_dropin_of_a_play_that_came_too_late_is_no_second_rollback(machine: Machine) -> None:
+    """A play frozen past its deadline goes on: its drop-in is inert, and the run already has its entry."""
+    record = machine.arm()
+    rollback.roll_back(machine.host, rollback.Finding("arming_expired", "", "terminated"))
+    machine.write_dropin()
+    machine.start_engine()
+    outcome = rollback.roll_back(
+        machine.host, rollback.Finding("activation_failed", "Prove the effect"), canary_id=record.id
+    )
+    assert (outcome.changed, outcome.restarted) == (True, False)
+    machine.check_baseline()
+    assert [entry["canary_id"] for entry in machine.ledger("rollback_executed")] == [record.id]
+    (entry,) = machine.ledger("orphan_removed")
+    assert (entry["last_canary_id"], entry["trigger"]) == (record.id, "activation_failed")
+
+
+def test_a_lost_record_is_a_rollback_even_without_a_restart(machine: Machine) -> None:
+    machine.arm()
+    machine.paths.record.write_text("{")
+    outcome = end(machine, "record_unreadable")
+    assert (outcome.changed, outcome.restarted) == (True, False)
     (entry,) = machine.ledger("rollback_executed")
-    assert (entry["trigger"], entry["violations"]) == ("orphan", [])
+    assert entry["trigger"] == "record_unreadable"
 
 
 # --- check mode

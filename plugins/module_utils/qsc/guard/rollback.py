@@ -148,6 +148,7 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
         begin = time.monotonic()
         notes: list[str] = []
         finding = why if isinstance(why, Finding) else why(host)
+        existed = host.paths.record.exists()
         record = _load(host, notes)
         if canary_id and record is not None and record.id != canary_id and record.in_flight:
             raise Refused(
@@ -169,20 +170,33 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
             record = _finish(host, record, proof, notes)
             changed = True
         elif changed:
-            host.ledger.append(
-                "rollback_executed",
-                {
-                    "canary_id": record.id if record else "",
-                    "canary_model": record.model if record else "",
-                    "violations": [],
-                    "trigger": finding.trigger or "orphan",
-                    "reason": finding.reason or "canary configuration without a live record was removed",
-                    "actor": host.actor,
-                    "proof": proof.to_dict() if proof else None,
-                },
-                wall=host.clock.wall(),
-            )
+            lost = existed and record is None
+            _log_without_run(host, finding, record, proof, rolled_back=restarted or lost)
         return Outcome(changed, restarted, record, proof, round(time.monotonic() - begin, 3), tuple(notes))
+
+
+def _log_without_run(
+    host: Host, finding: Finding, record: Record | None, proof: systemd.Proof | None, *, rolled_back: bool
+) -> None:
+    """The entry where no run was in flight: a rollback only if the engine was taken back, or a run's record was lost.
+
+    Files that changed nothing (the drop-in of a play that went on after its run had ended) are an orphan: the run they
+    belong to has its own entry, and a second one would tell of a rollback that never was.
+    """
+    host.ledger.append(
+        "rollback_executed" if rolled_back else "orphan_removed",
+        {
+            "canary_id": "",
+            "canary_model": record.model if record else "",
+            "violations": [],
+            "trigger": finding.trigger or "orphan",
+            "reason": finding.reason or "canary configuration without a live record was removed",
+            "actor": host.actor,
+            "last_canary_id": record.id if record else "",
+            "proof": proof.to_dict() if proof else None,
+        },
+        wall=host.clock.wall(),
+    )
 
 
 def outcome_of(record: Record, violations: t.Sequence[object], wanted: str) -> str:
