@@ -45,6 +45,7 @@ FILES = (
     "judge/summary.py",
     "record.py",
     "settings.py",
+    "steps.py",
     "tell/__init__.py",
     "tell/report.py",
     "tell/status.py",

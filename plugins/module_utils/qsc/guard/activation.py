@@ -23,6 +23,7 @@ from .. import agent
 from ..errors import BadInput, LeaseLost, NotProven, QscError, Refused
 from ..files import digest_bytes, digest_file, read_bounded, remove, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
+from ..steps import reached
 from . import rollback, systemd
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host
 from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
@@ -239,13 +240,18 @@ def arm(host: Host, request: Request) -> tuple[Plan, Record]:
             return plan, plan.record
         check_guards(host)
         record = _new_record(host, request, plan)
+        reached("arm.record")
         save(host.paths.record, record)
         try:
+            reached("arm.snapshot")
             write_atomic(host.paths.baseline, plan.baseline_bytes)
+            reached("arm.weights")
             write_atomic(host.paths.weights, host.weights_bytes(record))
+            reached("arm.monitor")
             _prepare_ack(host, plan.engine)
             systemd.start(MONITOR_TIMER)
             systemd.reset_failed(record.engine_unit)
+            reached("arm.environment")
             write_atomic(host.paths.engine_env, host.engine_env_bytes(record))
             return plan, record
         except (OSError, QscError) as error:
@@ -326,6 +332,7 @@ def activate(
     """Prove the effect of the engine's restart and commit the run. Raises LeaseLost or NotProven."""
     lease = {"canary_id": canary_id, "owner": owner, "generation": generation}
     record = _held(host, lease)
+    reached("prove.effect")
     proof, effective = prove_effect(host, record, published)
     with host.lock():
         record = _held(host, lease)
@@ -348,7 +355,9 @@ def activate(
             effective=effective,
             proof=proof.to_dict(),
         )
+        reached("commit.ledger")
         _log_activation(host, record, proof)
+        reached("commit.record")
         save(host.paths.record, record)
     return record, proof
 

@@ -18,6 +18,7 @@ from ..errors import BadInput, QscError, Refused
 from ..files import fsync_folder, read_bounded, remove, write_atomic
 from ..record import load
 from ..settings import Paths, Settings
+from ..steps import reached
 
 
 def plan(settings: Settings, password: str | None, paths: Paths) -> list[str]:
@@ -55,10 +56,12 @@ def install(settings: Settings, password: str | None, paths: Paths) -> list[str]
             folder.chmod(0o755)  # whatever the umask: the monitor's user must reach the code
     # the credential first: an agent must never start with the settings of one Redis and the password of another
     if not _credential_kept(paths, password):
+        reached("upgrade.credential")
         write_atomic(paths.password, _wanted_password(paths, password), mode=0o600)
     # code before settings: new code reads old settings by its defaults, old code may not know a new one
     _install_code(paths)
     if _content(paths.config) != _config_bytes(settings):
+        reached("upgrade.settings")
         write_atomic(paths.config, _config_bytes(settings))
     if _link_of(paths.command) != _command_target(paths):
         _link(paths.command, _command_target(paths))
@@ -168,6 +171,7 @@ def _install_code(paths: Paths) -> None:
     wanted = agent.digest()
     folder = paths.agent_root / wanted
     if not _intact(folder):
+        reached("upgrade.code")
         fresh = paths.agent_root / f".new-{os.getpid()}"
         shutil.rmtree(fresh, ignore_errors=True)
         for name, data in agent.sources().items():
@@ -192,6 +196,7 @@ def _install_code(paths: Paths) -> None:
         fsync_folder(paths.agent_root)
     before = agent.installed_digest(paths)
     if before != wanted:
+        reached("upgrade.switch")
         _link(paths.agent_root / "current", wanted)
         _forget_others(paths.agent_root, {wanted, before})
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from ..errors import NotProven, RecordUnreadable, Refused, SystemdError
 from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
 from ..record import ROLLING_BACK, Record, load, save, transition
+from ..steps import reached
 from ..verdict import Verdict, Violation, printable
 from . import systemd
 from .host import MONITOR_SERVICE, MONITOR_TIMER, Host, subject
@@ -159,6 +160,7 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
             record = _begin(host, record, finding, notes)
         removed, left = _disarm(host, record, notes)
         file_restored = _restore_file(host, record, notes)
+        reached("back.reload")
         systemd.daemon_reload()
         proof, restarted = _restore(host, record, removed=removed, force=file_restored)
         if restarted:
@@ -238,6 +240,7 @@ def _with_violation(host: Host, record: Record, finding: Finding) -> Finding:
 
 def _begin(host: Host, record: Record, finding: Finding, notes: list[str]) -> Record:
     record = begin(host, record, finding)
+    reached("back.latch")
     problem = try_io("the record could not be written", lambda: save(host.paths.record, record))
     if problem:
         notes.append(problem)
@@ -271,14 +274,17 @@ def _disarm(host: Host, record: Record | None, notes: list[str]) -> tuple[bool, 
     does not stop the way back. Raises OSError when both stay: a restart would come up as canary.
     """
     # the environment file first: without it a restart by anybody comes up at baseline
+    reached("back.environment")
     found, kept = _remove(host.paths.engine_env, notes)
     left = kept
+    reached("back.dropin")
     for unit in _units(host, record):
         was_there, problem = _remove(host.paths.dropin(unit), notes)
         if problem is not None and kept is not None:
             raise kept
         found, left = found or was_there, left or problem
     if record is not None and record.state == ROLLING_BACK:
+        reached("back.timer")
         stuck = try_io(f"{MONITOR_TIMER} could not be stopped", lambda: systemd.stop(MONITOR_TIMER))
         if stuck:
             notes.append(stuck)
@@ -297,6 +303,7 @@ def _restore_file(host: Host, record: Record | None, notes: list[str]) -> bool:
     """Put the saved baseline back where somebody changed the engine's weights file during the run; True when done."""
     if record is None or record.state != ROLLING_BACK or not record.baseline_path:
         return False
+    reached("back.weights_file")
     try:
         return _replace_changed(host, record, Path(record.baseline_path), notes)
     except OSError as error:
@@ -348,8 +355,10 @@ def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -
             pass
     if not in_flight and not removed and not before.running:
         return None, False  # an operator's stopped engine is not started by a rollback that has nothing to undo
+    reached("back.restart")
     systemd.reset_failed(unit)
     systemd.restart(unit, timeout_s=_RESTART_TIMEOUT_S)
+    reached("back.prove")
     proof = systemd.prove(
         unit, expected={}, names=names, not_invocation=before.invocation_id, stability_s=stability_s, timeout_s=20.0
     )
@@ -383,6 +392,7 @@ def pending(host: Host) -> list[str]:
 def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list[str]) -> Record:
     """Ledger first, then the record: a kill in between repeats the step, and the entry is found again."""
     now = host.clock.wall()
+    reached("back.ledger")
     if host.ledger.find("rollback_executed", record.id) is None:
         host.log(
             "rollback_executed",
@@ -399,6 +409,7 @@ def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list
             proof=proof.to_dict() if proof else None,
             notes=list(notes),
         )
+    reached("back.record")
     record = transition(record, "proven", rolled_back_at=now, proof=proof.to_dict() if proof else {})
     save(host.paths.record, record)
     return record

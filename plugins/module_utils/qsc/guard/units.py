@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import BadInput
 from ..files import read_bounded, write_atomic
 from ..settings import Paths
+from ..steps import reached
 from . import systemd
 from .host import WATCHDOG_TIMER
 
@@ -76,10 +77,13 @@ def install(units: t.Mapping[str, str], paths: Paths) -> tuple[list[Change], lis
     """
     changes = plan(units, paths)
     for change in changes:
+        reached("upgrade.units")
         write_atomic(change.path, change.after.encode())
+    reached("upgrade.reload")
     systemd.daemon_reload()
     down = guards_down()
     if down:
+        reached("upgrade.guards")
         for unit in GUARDS:
             systemd.enable(unit)
     return changes, down

@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import Busy, NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, read_bounded, try_io, write_atomic
 from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, load, save, transition
+from ..steps import reached
 from ..verdict import Verdict
 from . import activation, rollback, systemd
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, Host
@@ -229,6 +230,7 @@ def watch(host: Host) -> list[str]:
             return _remove_orphans(host, record)
         if record.state == ROLLING_BACK:
             return _start_rollback(f"canary {record.id} is rolling back: {record.trigger}")
+        reached("watch.look")
         facts = _facts(host, record)
         finding = diagnose(facts)
         if finding is None and record.state == ACTIVE:
@@ -236,12 +238,14 @@ def watch(host: Host) -> list[str]:
         if finding is None:
             return _conclude(host, facts, record)
         record = rollback.begin(host, record, finding)
+        reached("watch.latch")
         problem = try_io("the record could not be written", lambda: save(host.paths.record, record))
     notes = _start_rollback(f"canary {record.id}: {finding.trigger}: {finding.reason}")
     return [*notes, problem] if problem else notes
 
 
 def _start_rollback(why: str) -> list[str]:
+    reached("watch.start")
     systemd.start(ROLLBACK_SERVICE, block=False)
     return [why, f"started {ROLLBACK_SERVICE}"]
 
@@ -328,7 +332,9 @@ def _follow_restart(host: Host, facts: Facts) -> tuple[Finding | None, Record]:
         effective=effective,
         proof=proof.to_dict(),
     )
+    reached("reprove.ledger")
     host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective)
+    reached("reprove.record")
     save(host.paths.record, record)
     return None, record
 
@@ -339,6 +345,7 @@ def _conclude(host: Host, facts: Facts, record: Record) -> list[str]:
         return []
     verdict = facts.verdict
     record = transition(record, "conclude_safe", outcome="safe", concluded_at=facts.wall, concluded_boot=facts.boot)
+    reached("conclude.ledger")
     if host.ledger.find("monitoring_completed", record.id) is None:
         host.log(
             "monitoring_completed",
@@ -353,6 +360,7 @@ def _conclude(host: Host, facts: Facts, record: Record) -> list[str]:
             violations=None,
             result="safe",
         )
+    reached("conclude.record")
     save(host.paths.record, record)
     return [f"canary {record.id}: safe after {verdict.checks_done} checks; still watched"]
 
@@ -368,6 +376,7 @@ def decide_at_boot(host: Host) -> list[str]:
             return []
         finding = Finding("reboot", "the host was rebooted during the run")
         record = rollback.begin(host, record, finding)
+        reached("boot.record")
         save(host.paths.record, record)
         return [f"canary {record.id}: {finding.reason}; the engine starts at baseline"]
 

@@ -14,6 +14,7 @@ from ..errors import RecordUnreadable, TelemetryError
 from ..files import Clock, read_json, write_atomic, write_json
 from ..record import ACTIVE, ARMING, Record, load
 from ..settings import Paths
+from ..steps import reached
 from ..verdict import Verdict, Violation, printable
 from . import rules
 from .check import INCONCLUSIVE, VIOLATION, WAITING, CheckResult, Progress, check
@@ -178,6 +179,7 @@ def _check(
     if state.latched is not None:
         return state.latched, state, None
     options, stream = _options(record), _stream(record)
+    reached("check.read")
     try:
         connection = connect()
         budget_s = 3 * connection.timeout_s  # a check must end before the next one, and before its unit's time-out
@@ -260,7 +262,9 @@ def _verdict(clock: Clock, state: RunState, found: t.Mapping[str, t.Any]) -> Ver
 
 def _write(paths: Paths, verdict: Verdict, state: RunState) -> None:
     """State first: a latch must not be lost between the two."""
+    reached("check.state")
     write_json(paths.monitor_state, state.to_dict())
+    reached("check.verdict")
     write_json(paths.verdict, verdict.to_dict())
 
 
@@ -272,6 +276,7 @@ def _default_scoreboard() -> Scoreboard:
 
 def _show(path: Path, scoreboard: Scoreboard, result: CheckResult) -> list[str]:
     """Write the scoreboard. It may fail: it shows, it does not decide."""
+    reached("check.scoreboard")
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         write_atomic(path, scoreboard(result.to_dict()).encode("utf-8", "replace"))
