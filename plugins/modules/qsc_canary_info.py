@@ -97,6 +97,18 @@ rollback_cmd:
   description: What ends the run when pasted into a root shell on the host; empty when none is in flight.
   type: str
   returned: success
+page:
+  description: Why a human is needed, empty when none is. It stays until C(qsc acknowledge) on the host.
+  type: str
+  returned: success
+frozen:
+  description: The file that freezes this host, empty when there is none.
+  type: str
+  returned: success
+drift:
+  description: What became of the engine's weights file during the run, empty when nothing.
+  type: str
+  returned: success
 problems:
   description: What could not be read.
   type: list

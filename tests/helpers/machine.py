@@ -22,7 +22,7 @@ import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, files
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import SystemdError
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, systemd
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, page, systemd
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record, load
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
@@ -124,6 +124,7 @@ class Machine:
         monkeypatch.setattr(systemd, "booted", lambda: True)
         monkeypatch.setattr(systemd, "time", self.time)
         monkeypatch.setattr(activation, "time", self.time)
+        monkeypatch.setattr(page, "time", self.time)
         monkeypatch.setattr(files.Clock, "wall", lambda _clock: self.time.wall)
         monkeypatch.setattr(files.Clock, "boot", lambda _clock: self.time.boot)
         monkeypatch.setattr(agent, "digest", lambda: DIGEST)

@@ -44,6 +44,7 @@ FAST: dict[str, t.Any] = {
     "qsc_canary_stale_after": 4,
     "qsc_canary_limits": {"start_grace": 4},
     "qsc_canary_required_checks": 0.6,
+    "qsc_canary_breaker_rollbacks": 0,
 }
 
 

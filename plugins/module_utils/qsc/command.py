@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
     from .guard.host import Host
     from .judge.connection import Connection
 
-OK, VIOLATION, ERROR, WAITING = 0, 1, 2, 4
+OK, VIOLATION, ERROR, WAITING, PAGED = 0, 1, 2, 4, 5
 """Exit codes of all subcommands but ``gate`` (0 pass, 2 fail or error, 3 collection complete)."""
 
 DESCRIPTION = """\
@@ -37,11 +37,12 @@ One model of the ensemble runs as a canary; this command shows and ends such a r
   qsc scoreboard        the monitor's last report
   qsc rollback          restore the baseline now, and prove it (root)
   qsc log               what happened on this host
+  qsc acknowledge       close a page: a rollback could not be proven, and you know why (root)
 
 A canary is started from the controller: ansible-playbook playbooks/activate.yml -e model=M"""
 
 EXIT_CODES = """\
-exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive;
+exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive, 5 a human is needed;
 of gate: 0 pass, 2 fail or error, 3 collection complete"""
 
 
@@ -102,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     log = add("log", "print the ledger")
     log.add_argument("-n", type=int, default=20, metavar="N", help="the newest N entries (default 20; 0: all)")
     log.add_argument("--json", action="store_true", help="one JSON object a line")
+    acknowledge = add("acknowledge", "close the page that a rollback in vain has opened; the host tries anew")
+    acknowledge.add_argument("--reason", required=True, help="what was wrong, for the ledger")
     unit = add("unit", "for the systemd units alone")
     unit.add_argument("name", choices=("monitor", "watchdog", "rollback", "resume"))
     return parser
@@ -170,6 +173,8 @@ def _status(options: argparse.Namespace) -> int:
     else:
         say("\n".join(status_lines(facts)))
     violated = facts["verdict"] is not None and facts["verdict"]["verdict"] == "violation" and facts["in_flight"]
+    if facts["page"]:
+        return PAGED
     if facts["problems"]:
         return ERROR
     return VIOLATION if violated else OK
@@ -263,6 +268,15 @@ def _log(options: argparse.Namespace) -> int:
     return OK
 
 
+def _acknowledge(options: argparse.Namespace) -> int:
+    from .guard import page
+
+    if os.geteuid() != 0:
+        raise BadInput("an acknowledgement needs root", remedy="Run: sudo qsc acknowledge")
+    say(f"acknowledged: {page.acknowledge(_guard_host(), options.reason)}")
+    return OK
+
+
 def _unit(options: argparse.Namespace) -> int:
     return _UNITS[str(options.name)]()
 
@@ -288,18 +302,18 @@ def _unit_watchdog() -> int:
 
 
 def _unit_rollback() -> int:
-    from .guard.rollback import roll_back, trigger_of_unit
+    from .guard import page
 
-    outcome = roll_back(_guard_host(), trigger_of_unit)
-    for line in outcome.lines():
+    code, lines = page.one_try(_guard_host())
+    for line in lines:
         say(line)
-    return OK
+    return code
 
 
 def _unit_resume() -> int:
-    from .guard import watchdog
+    from .guard import resume
 
-    for line in watchdog.decide_at_boot(_guard_host()):
+    for line in resume.decide(_guard_host()):
         say(line)
     return OK
 
@@ -313,5 +327,6 @@ SUBCOMMANDS: t.Mapping[str, t.Callable[[argparse.Namespace], int]] = {
     "scoreboard": _scoreboard,
     "rollback": _rollback,
     "log": _log,
+    "acknowledge": _acknowledge,
     "unit": _unit,
 }

@@ -32,6 +32,8 @@ TABLE: t.Mapping[tuple[str, str], str] = {
     (PROMOTED, "arm"): ARMING,
     (ARMING, "activate"): ACTIVE,
     (ACTIVE, "reprove"): ACTIVE,
+    (ACTIVE, "resume"): ACTIVE,
+    (ACTIVE, "drift"): ACTIVE,
     (ACTIVE, "conclude_safe"): ACTIVE,
     (ARMING, "roll_back"): ROLLING_BACK,
     (ACTIVE, "roll_back"): ROLLING_BACK,
@@ -43,7 +45,11 @@ TABLE: t.Mapping[tuple[str, str], str] = {
 
 @dataclass(frozen=True)
 class Record:
-    """One run of one canary. Times ``*_at`` are wall s, ``*_boot`` are s of boot time of ``boot_id``."""
+    """One run of one canary. Times ``*_at`` are wall s, ``*_boot`` are s of boot time of ``boot_id``.
+
+    ``watched_boot``: since when the run is watched in this boot; ``resuming``: after a reboot, until the engine is
+    proven again; ``drift``: SHA-256 of what the engine's weights file became, or ``removed``, ``unreadable``.
+    """
 
     id: str
     state: str
@@ -88,6 +94,12 @@ class Record:
     rolled_back_at: float = 0.0
     proof: t.Mapping[str, t.Any] = field(default_factory=dict)
     acknowledged: str = ""
+    on_reboot: str = "rollback"
+    resumed: int = 0
+    resuming: bool = False
+    watched_boot: float = 0.0
+    baseline_drift: str = "restore"
+    drift: str = ""
 
     @property
     def live(self) -> bool:
@@ -126,6 +138,11 @@ def transition(record: Record, event: str, **changes: t.Any) -> Record:
             changes.pop(name, None)  # the first violation is the one that counts
         changes.pop("judged", None)
     return replace(record, state=state, generation=record.generation + 1, **changes)
+
+
+def drift_text(drift: str) -> str:
+    """What became of the engine's weights file during the run, for a sentence."""
+    return {"removed": "was removed", "unreadable": "cannot be read any more"}.get(drift, "was changed")
 
 
 def check_lease(record: Record | None, *, canary_id: str, owner: str, generation: int) -> Record:

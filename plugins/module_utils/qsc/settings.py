@@ -124,6 +124,22 @@ class Paths:
         return self.run / "watchdog.json"
 
     @property
+    def rollback_tries(self) -> Path:
+        return self.run / "rollback_tries.json"
+
+    @property
+    def page(self) -> Path:
+        return self.state / "page.json"
+
+    @property
+    def page_in_run(self) -> Path:
+        return self.run / "page.json"
+
+    @property
+    def freeze(self) -> Path:
+        return self._at("etc/qsc_canary/freeze")
+
+    @property
     def restart_due(self) -> Path:
         return self.run / "restart_due"
 
@@ -177,6 +193,11 @@ class Settings:
     accept_unproven: bool = False
     baseline_path: str = ""
     weights_field: str = ""
+    on_reboot: str = "rollback"
+    baseline_drift: str = "restore"
+    page_after: int = 8
+    breaker_rollbacks: int = 3
+    breaker_window_s: float = 86400.0
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Settings:
@@ -236,7 +257,7 @@ def _checked(key: str, value: t.Any) -> t.Any:
         return _number(key, value, low, high, unit)
     if key in _COUNTS:
         low_count, high_count = _COUNTS[key]
-        number = _number(key, value, low_count, high_count, "decisions")
+        number = _number(key, value, low_count, high_count, _UNIT_OF.get(key, "decisions"))
         if number != int(number):
             raise BadInput(f"{key}={value!r} is not a whole number", remedy=f"Use {int(number)}.")
         return int(number)
@@ -244,6 +265,10 @@ def _checked(key: str, value: t.Any) -> t.Any:
         if value in (None, "auto", ""):
             return None
         return _number(key, value, 1, 7 * 86400, "s (or: auto)")
+    if key in _CHOICES:
+        if value not in _CHOICES[key]:
+            raise BadInput(f"{key}={value!r:.80} is not a choice", remedy=f"Use {' or '.join(_CHOICES[key])}.")
+        return value
     if key == "accept_unproven":
         if not isinstance(value, bool):
             raise BadInput(f"{key}={value!r} is not true or false", remedy="Use true or false.")
@@ -280,8 +305,16 @@ _NUMBERS = {
     "arming_timeout_s": (5.0, 3600.0, "s"),
     "stability_s": (0.0, 600.0, "s"),
     "required_checks": (0.5, 1.0, "(a share)"),
+    "breaker_window_s": (1.0, 365 * 86400.0, "s"),
 }
-_COUNTS = {"min_events": (1, 1_000_000), "window_events": (1, 1_000_000)}
+_COUNTS = {
+    "min_events": (1, 1_000_000),
+    "window_events": (1, 1_000_000),
+    "page_after": (1, 1000),
+    "breaker_rollbacks": (0, 1000),
+}
+_UNIT_OF = {"page_after": "tries", "breaker_rollbacks": "rollbacks (0: never)"}
+_CHOICES = {"on_reboot": ("rollback", "resume"), "baseline_drift": ("restore", "keep", "refuse")}
 
 
 def _number(key: str, value: t.Any, low: float, high: float, unit: str) -> float:

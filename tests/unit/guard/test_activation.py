@@ -452,6 +452,27 @@ def test_a_terminated_run_needs_none(machine: Machine) -> None:
     machine.arm()
 
 
+def test_a_frozen_host_takes_no_canary_but_always_gives_one_back(machine: Machine) -> None:
+    machine.paths.freeze.parent.mkdir(parents=True)
+    machine.paths.freeze.write_text("quarter end\x1b[31m, ask treasury\n")
+    refused(
+        machine, Refused, f"this host is frozen by {machine.paths.freeze}: quarter end", f"rm {machine.paths.freeze}"
+    )
+    machine.paths.freeze.unlink()
+    record = machine.run_canary()
+    machine.paths.freeze.symlink_to("nowhere")
+    assert activation.arm(machine.host, machine.request())[1] == record, "what runs already is proven again"
+    rollback.roll_back(machine.host, VIOLATION)
+    machine.check_baseline()
+    machine.events.clear()
+    refused(machine, Refused, "this host is frozen", acknowledge=record.id)
+
+
+def test_an_open_page_stops_an_activation(machine: Machine) -> None:
+    machine.paths.page.write_text("{")
+    refused(machine, Refused, "a human is needed", "qsc acknowledge")
+
+
 def test_a_refused_gate_in_between_hides_no_violation(machine: Machine) -> None:
     last = ended(machine, VIOLATION)
     machine.host.ledger.append("gate_refused", {"canary_model": "patchtst"}, wall=machine.time.wall)
@@ -478,7 +499,7 @@ def test_a_new_record_is_a_new_run(machine: Machine) -> None:
 
 MIDWAY: t.Mapping[str, tuple[object, str]] = {
     "snapshot, weights or environment file": (activation, "write_atomic"),
-    "acknowledgement folder": (activation, "_prepare_ack"),
+    "acknowledgement folder": (activation, "prepare_ack"),
 }
 
 

@@ -425,6 +425,19 @@ def test_the_engines_weights_file_is_restored(machine: Machine, what: str) -> No
     assert (machine.ledger("rollback_executed")[0]["notes"]) == list(outcome.notes)
 
 
+def test_with_keep_the_changed_file_stays(make_machine: t.Callable[..., Machine]) -> None:
+    machine = make_machine(baseline_drift="keep")
+    machine.run_canary()
+    machine.baseline_path.write_text('{"xgb": 1.0}')
+    machine.time.sleep(30)
+    machine.write_verdict()
+    assert watchdog.watch(machine.host) == []
+    outcome = violated(machine)
+    machine.check_baseline()
+    assert machine.baseline_path.read_text() == '{"xgb": 1.0}'
+    assert f"{machine.baseline_path} was changed during the run: left as it is" in outcome.notes
+
+
 def test_an_unchanged_file_is_left_alone(machine: Machine) -> None:
     machine.run_canary()
     before = machine.baseline_path.stat()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import SystemdError
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollback, watchdog
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import page, resume, rollback, watchdog
 from helpers.machine import Machine
 from helpers.samples import COLLAPSE, UNIT
 
@@ -311,7 +312,7 @@ def test_a_run_of_an_earlier_boot_ends_before_the_engine_starts(machine: Machine
     machine.run_canary()
     for path in (machine.paths.boot_mark, machine.paths.engine_env):
         path.unlink()
-    notes = watchdog.decide_at_boot(machine.host)
+    notes = resume.decide(machine.host)
     assert "reboot" in notes[0] or "rebooted" in notes[0]
     record = machine.record()
     assert (record.state, record.trigger, record.outcome) == ("rolling_back", "reboot", "terminated")
@@ -320,7 +321,7 @@ def test_a_run_of_an_earlier_boot_ends_before_the_engine_starts(machine: Machine
 
 def test_a_run_of_this_boot_is_left_alone(machine: Machine) -> None:
     record = machine.run_canary()
-    assert watchdog.decide_at_boot(machine.host) == []
+    assert resume.decide(machine.host) == []
     assert machine.record() == record
 
 
@@ -328,9 +329,69 @@ def test_a_run_of_this_boot_is_left_alone(machine: Machine) -> None:
 def test_boot_without_a_usable_record(machine: Machine, content: bytes | None) -> None:
     if content is not None:
         machine.paths.record.write_bytes(content)
-    notes = watchdog.decide_at_boot(machine.host)
+    notes = resume.decide(machine.host)
     assert bool(notes) == (content is not None)
     assert machine.events == []
+
+
+# --- the engine's weights file changes during the run
+
+
+@pytest.mark.parametrize(("after", "word"), [(b'{"xgb": 1.0}', "was changed"), (None, "was removed")])
+def test_a_changed_weights_file_is_said_once(machine: Machine, after: bytes | None, word: str) -> None:
+    machine.run_canary()
+    original = machine.baseline_path.read_bytes()
+    machine.baseline_path.unlink()
+    if after is not None:
+        machine.baseline_path.write_bytes(after)
+    for _number in range(3):
+        assert looked(machine) == []
+    (entry,) = machine.ledger("baseline_drift")
+    assert entry["reason"] == f"{machine.baseline_path} {word}"
+    assert machine.record().drift
+    assert machine.events == []
+    machine.baseline_path.write_bytes(original)
+    looked(machine)
+    assert [one["reason"].split("weights.json ")[1] for one in machine.ledger("baseline_drift")] == [
+        word,
+        "is the saved baseline again",
+    ]
+    assert machine.record().drift == ""
+
+
+def test_a_weights_file_that_is_a_pipe_hangs_nobody(machine: Machine) -> None:
+    machine.run_canary()
+    machine.baseline_path.unlink()
+    os.mkfifo(machine.baseline_path)
+    assert looked(machine) == []
+    assert machine.record().drift == "unreadable"
+
+
+def test_with_refuse_the_change_ends_the_run(make_machine: t.Callable[..., Machine]) -> None:
+    machine = make_machine(baseline_drift="refuse")
+    machine.run_canary()
+    machine.baseline_path.write_text('{"xgb": 1.0}')
+    looked(machine)
+    record = machine.record()
+    assert (record.state, record.trigger, record.outcome) == ("rolling_back", "baseline_changed", "terminated")
+    assert machine.events == [STARTED]
+
+
+# --- a human was called
+
+
+def test_after_a_page_the_rollback_is_tried_now_and_then(machine: Machine) -> None:
+    machine.run_canary()
+    machine.fail("restart")
+    looked(machine, verdict="violation", violations=(COLLAPSE,))
+    for _number in range(8):
+        page.one_try(machine.host)
+    machine.events.clear()
+    assert any("a human was called" in line for line in look(machine))
+    assert machine.events == []
+    machine.time.sleep(page.RETRY_PAGED_S)
+    look(machine)
+    assert machine.events == [STARTED]
 
 
 # --- its own trouble

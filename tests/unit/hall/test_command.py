@@ -20,7 +20,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollba
 from helpers.machine import Machine
 from helpers.samples import COLLAPSE
 
-SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "unit")
+SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "acknowledge", "unit")
 Run = t.Callable[..., tuple[int, str, str]]
 
 
@@ -205,8 +205,33 @@ def test_unit_rollback_takes_its_reason_from_the_verdict(run: Run, machine: Mach
 def test_unit_rollback_that_fails_ends_with_an_error_so_that_it_is_tried_again(run: Run, machine: Machine) -> None:
     machine.run_canary()
     machine.fail("restart")
-    assert run("unit", "rollback")[0] == 2
+    code, out, _err = run("unit", "rollback")
+    assert code == 1
+    assert "try 1 failed: restart failed" in out
     assert machine.record().state == "rolling_back"
+
+
+def test_a_page_shows_and_is_closed_by_a_human(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    machine.fail("restart")
+    codes = [run("unit", "rollback")[0] for _number in range(8)]
+    assert codes == [1] * 7 + [5]
+    code, out, _err = run("status")
+    assert code == 5
+    assert "PAGE      a human is needed since " in out
+    assert "is not proven after 8 tries: restart failed" in out
+    code, out, _err = run("acknowledge", "--reason", "the disk was full")
+    assert (code, "acknowledged: the baseline of" in out) == (0, True)
+    assert run("status")[0] != 5
+    code, _out, err = run("acknowledge", "--reason", "again")
+    assert (code, "there is nothing to acknowledge on this host" in err) == (2, True)
+
+
+def test_an_acknowledgement_needs_root_and_a_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("acknowledge")[0] == 2
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    code, _out, err = run("acknowledge", "--reason", "x")
+    assert (code, "needs root" in err) == (2, True)
 
 
 def test_unit_resume(run: Run, machine: Machine) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Lease
 from helpers.samples import COLLAPSE, make_record
 
 STATES = ("", "arming", "active", "rolling_back", "rolled_back", "promoted")
-EVENTS = ("arm", "activate", "reprove", "conclude_safe", "roll_back", "proven", "promote", "")
+EVENTS = ("arm", "activate", "reprove", "resume", "drift", "conclude_safe", "roll_back", "proven", "promote", "")
 
 # Written out once more on purpose: a new line in the code's table must be meant.
 ALLOWED = {
@@ -26,6 +26,8 @@ ALLOWED = {
     ("promoted", "arm"): "arming",
     ("arming", "activate"): "active",
     ("active", "reprove"): "active",
+    ("active", "resume"): "active",
+    ("active", "drift"): "active",
     ("active", "conclude_safe"): "active",
     ("arming", "roll_back"): "rolling_back",
     ("active", "roll_back"): "rolling_back",

@@ -136,6 +136,11 @@ GOOD: dict[str, t.Any] = {
     "accept_unproven": True,
     "baseline_path": "/srv/orbit/weights.json",
     "weights_field": "weights",
+    "on_reboot": "resume",
+    "baseline_drift": "keep",
+    "page_after": 3,
+    "breaker_rollbacks": 0,
+    "breaker_window_s": 3600.0,
 }
 
 

@@ -24,7 +24,8 @@ from ..errors import BadInput, LeaseLost, NotProven, QscError, Refused
 from ..files import digest_bytes, digest_file, read_bounded, remove, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
 from ..steps import reached
-from . import rollback, systemd
+from ..verdict import printable
+from . import history, page, rollback, systemd
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host
 from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
 
@@ -69,7 +70,9 @@ def preflight(host: Host, request: Request) -> Plan:
     if record is not None and record.in_flight:
         return _already_in_flight(host, record, weights, baseline_bytes, engine)
     _check_leftovers(host)
-    _check_last_run(host, request)
+    _check_freeze(host)
+    page.check(host)
+    history.check(host, request.model, request.acknowledge)
     if request.gate is not None:
         _check_gate(host, request, engine)
     return Plan("activate", weights, baseline_bytes, record, engine)
@@ -149,23 +152,19 @@ def _check_leftovers(host: Host) -> None:
             raise Refused(f"{path} exists although no canary is in flight", remedy="Clean up first: qsc rollback")
 
 
-def _check_last_run(host: Host, request: Request) -> None:
-    """A model whose last run was violated needs an acknowledgement by id: nobody retries a bad model by accident."""
-    for entry in reversed(host.ledger.entries()):
-        if entry.get("canary_model") != request.model:
-            continue
-        if entry.get("action") == "rollback_executed" and not entry.get("outcome"):
-            continue  # configuration without a live record was removed: that ended no run
-        if entry.get("action") == "rollback_executed" and entry.get("outcome") == "violated":
-            last = str(entry.get("canary_id", ""))
-            if request.acknowledge != last:
-                violations = "; ".join(entry.get("violations") or ())
-                raise Refused(
-                    f"the last run of {request.model} ({last}) was violated: {violations}",
-                    remedy=f"When you know why, activate with: -e acknowledge={last}",
-                )
-        if entry.get("action") in ("rollback_executed", "canary_activated"):
-            return
+def _check_freeze(host: Host) -> None:
+    """An operator's file stops every activation; it never stops a rollback."""
+    path = host.paths.freeze
+    if not (path.exists() or path.is_symlink()):
+        return
+    try:
+        why = printable(read_bounded(path, 1 << 16).decode("utf-8", "replace").strip(), 200)
+    except OSError:
+        why = ""
+    raise Refused(
+        f"this host is frozen by {path}" + (f": {why}" if why else ""),
+        remedy=f"When the freeze is over: rm {path}",
+    )
 
 
 def check_guards(host: Host) -> None:
@@ -248,7 +247,7 @@ def arm(host: Host, request: Request) -> tuple[Plan, Record]:
             reached("arm.weights")
             write_atomic(host.paths.weights, host.weights_bytes(record))
             reached("arm.monitor")
-            _prepare_ack(host, plan.engine)
+            prepare_ack(host, plan.engine)
             systemd.start(MONITOR_TIMER)
             systemd.reset_failed(record.engine_unit)
             reached("arm.environment")
@@ -300,13 +299,15 @@ def _new_record(host: Host, request: Request, plan: Plan) -> Record:
         baseline_digest=digest_bytes(plan.baseline_bytes),
         engine_before=plan.engine.to_dict(),
         acknowledged=request.acknowledge,
+        on_reboot=settings.on_reboot,
+        baseline_drift=settings.baseline_drift,
     )
     if plan.record is not None:  # the table decides whether a new run may begin
         transition(replace(plan.record, violations=(), outcome=""), "arm")
     return record
 
 
-def _prepare_ack(host: Host, engine: systemd.UnitFacts) -> None:
+def prepare_ack(host: Host, engine: systemd.UnitFacts) -> None:
     """A folder of the engine's user for its acknowledgement; nothing of an earlier run in it."""
     folder = host.paths.ack_folder
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -350,6 +351,7 @@ def activate(
             since=dict(since),
             activated_at=now,
             activated_boot=boot,
+            watched_boot=boot,
             dropin_digest=dropin,
             engine={"invocation_id": proof.invocation_id, "main_pid": proof.main_pid},
             effective=effective,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..errors import NotProven, RecordUnreadable, Refused, SystemdError
 from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
-from ..record import ROLLING_BACK, Record, load, save, transition
+from ..record import ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict, Violation, printable
 from . import systemd
@@ -304,6 +304,10 @@ def _restore_file(host: Host, record: Record | None, notes: list[str]) -> bool:
     if record is None or record.state != ROLLING_BACK or not record.baseline_path:
         return False
     reached("back.weights_file")
+    if record.baseline_drift == "keep":
+        if record.drift:
+            notes.append(f"{record.baseline_path} {drift_text(record.drift)} during the run: left as it is")
+        return False
     try:
         return _replace_changed(host, record, Path(record.baseline_path), notes)
     except OSError as error:

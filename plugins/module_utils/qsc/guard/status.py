@@ -11,8 +11,8 @@ import typing as t
 from .. import agent
 from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, timestamp
-from ..record import ACTIVE, ARMING, Record, load
-from . import activation, rollback, systemd
+from ..record import ACTIVE, ARMING, Record, drift_text, load
+from . import activation, page, rollback, systemd
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
 
@@ -42,7 +42,19 @@ def gather(host: Host, *, tail: int = 5) -> dict[str, t.Any]:
         "seconds_left": _seconds_left(host, record),
         "ledger_tail": host.ledger.tail(tail),
         "rollback_cmd": activation.rollback_command(record.id) if record is not None and record.in_flight else "",
+        **_standing(host, record),
         "problems": problems,
+    }
+
+
+def _standing(host: Host, record: Record | None) -> dict[str, t.Any]:
+    """What stays until somebody does something about it."""
+    opened = page.current(host)
+    drift = f"{record.baseline_path} {drift_text(record.drift)}" if record is not None and record.drift else ""
+    return {
+        "page": page.line(opened) if opened is not None else "",
+        "frozen": str(host.paths.freeze) if host.paths.freeze.exists() else "",
+        "drift": drift,
     }
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from ..errors import Busy, NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, read_bounded, try_io, write_atomic
-from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, load, save, transition
+from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict
-from . import activation, rollback, systemd
+from . import activation, page, resume, rollback, systemd
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, Host
 from .rollback import Finding
 
@@ -48,6 +48,7 @@ class Facts:
     wall: float
     late: bool
     settling_s: float
+    drift: str = ""
 
     @property
     def elapsed_boot(self) -> float:
@@ -98,6 +99,8 @@ def _engine_restarted(facts: Facts) -> Finding | None:
 
 def _engine_down(facts: Facts) -> Finding | None:
     engine = facts.engine
+    if resume.on_its_way(facts.record, engine, facts.boot):
+        return None
     settling = engine.active_state in ("activating", "deactivating", "reloading") and facts.settling_s < _SETTLING_S
     if not engine.running and not settling:
         return Finding("engine_down", f"{engine.unit} is {engine.active_state}/{engine.sub_state}")
@@ -117,6 +120,12 @@ def _configuration_changed(facts: Facts) -> Finding | None:
         return Finding("environment_changed", "the engine's environment file was changed or removed by hand")
     if not facts.weights_intact:
         return Finding("weights_changed", "the canary's weights file was changed or removed by hand")
+    return None
+
+
+def _baseline_changed(facts: Facts) -> Finding | None:
+    if facts.drift and facts.record.baseline_drift == "refuse":
+        return Finding("baseline_changed", f"{facts.record.baseline_path} {drift_text(facts.drift)} during the run")
     return None
 
 
@@ -141,7 +150,7 @@ def silence_limit(record: Record) -> float:
 
 
 def _monitor_silent(facts: Facts) -> Finding | None:
-    begin = facts.record.activated_boot
+    begin = max(facts.record.activated_boot, facts.record.watched_boot)
     beat = facts.verdict.checked_boot if facts.verdict is not None else begin
     if beat > facts.boot + 1:
         return Finding("monitor_silent", "the monitor's heartbeat lies in the future")
@@ -175,7 +184,7 @@ def _not_safe_at_deadline(facts: Facts) -> Finding | None:
 _WHILE_ARMING: t.Sequence[t.Callable[[Facts], Finding | None]] = (_rebooted, _arming_expired)
 _WHILE_ACTIVE: t.Sequence[t.Callable[[Facts], Finding | None]] = (
     _rebooted, _judged_bad, _verdict_unreadable, _engine_masked, _engine_restarted, _engine_down, _dropin_changed,
-    _configuration_changed, _monitor_stopped, _telemetry_lost, _monitor_silent, _hold_expired,
+    _configuration_changed, _baseline_changed, _monitor_stopped, _telemetry_lost, _monitor_silent, _hold_expired,
     _not_safe_at_deadline,
 )  # fmt: skip
 
@@ -225,16 +234,18 @@ def watch(host: Host) -> list[str]:
         try:
             record = load(host.paths.record)
         except RecordUnreadable as error:
-            return _start_rollback(f"record unreadable: {error.message}")
+            return _start_rollback(f"record unreadable: {error.message}", again=host)
         if record is None or not record.in_flight:
             return _remove_orphans(host, record)
         if record.state == ROLLING_BACK:
-            return _start_rollback(f"canary {record.id} is rolling back: {record.trigger}")
+            return _start_rollback(f"canary {record.id} is rolling back: {record.trigger}", again=host)
         reached("watch.look")
+        resume.start_monitor(record)
         facts = _facts(host, record)
         finding = diagnose(facts)
         if finding is None and record.state == ACTIVE:
-            finding, record = _follow_restart(host, facts)
+            record = _note_drift(host, facts)
+            finding, record = _follow_restart(host, facts, record)
         if finding is None:
             return _conclude(host, facts, record)
         record = rollback.begin(host, record, finding)
@@ -244,7 +255,10 @@ def watch(host: Host) -> list[str]:
     return [*notes, problem] if problem else notes
 
 
-def _start_rollback(why: str) -> list[str]:
+def _start_rollback(why: str, *, again: Host | None = None) -> list[str]:
+    """Start the rollback unit. ``again``: the host, where it may have been tried in vain until a human was called."""
+    if again is not None and page.quiet(again):
+        return [why, "a human was called; tried again later"]
     reached("watch.start")
     systemd.start(ROLLBACK_SERVICE, block=False)
     return [why, f"started {ROLLBACK_SERVICE}"]
@@ -256,7 +270,7 @@ def _remove_orphans(host: Host, record: Record | None) -> list[str]:
     orphans = [path for path in paths if path.exists() or path.is_symlink()]
     if not orphans:
         return []
-    return _start_rollback(f"{', '.join(map(str, orphans))} without a live record")
+    return _start_rollback(f"{', '.join(map(str, orphans))} without a live record", again=host)
 
 
 def _facts(host: Host, record: Record) -> Facts:
@@ -284,7 +298,21 @@ def _facts(host: Host, record: Record) -> Facts:
         wall=host.clock.wall(),
         late=late,
         settling_s=settling_s,
+        drift=_drift(record),
     )
+
+
+def _drift(record: Record) -> str:
+    """What the engine's own weights file became since it was saved as the baseline; "" where it is the same."""
+    if not record.baseline_path or record.state != ACTIVE:
+        return ""
+    try:
+        digest = digest_file(Path(record.baseline_path))
+    except OSError:
+        return "unreadable"
+    if digest is None:
+        return "removed"
+    return "" if digest == record.baseline_digest else digest
 
 
 def _digest(path: Path) -> str | None:
@@ -316,9 +344,29 @@ def _remember(host: Host, record: Record, boot: float, engine: systemd.UnitFacts
     return boot - last > 2 * record.interval_s, boot - settling_since if settling_since else 0.0
 
 
-def _follow_restart(host: Host, facts: Facts) -> tuple[Finding | None, Record]:
-    """A new invocation without a failure is somebody's deliberate restart: prove the effect again."""
-    record, engine = facts.record, facts.engine
+def _note_drift(host: Host, facts: Facts) -> Record:
+    """Say once that the engine's weights file changed: the rollback restores it, or keeps it, as the run was told."""
+    record = facts.record
+    if facts.drift == record.drift:
+        return record
+    record = transition(record, "drift", drift=facts.drift)
+    what = drift_text(facts.drift) if facts.drift else "is the saved baseline again"
+    reached("drift.ledger")
+    host.log(
+        "baseline_drift",
+        record,
+        reason=f"{record.baseline_path} {what}",
+        sha256=facts.drift,
+        then=record.baseline_drift,
+    )
+    reached("drift.record")
+    save(host.paths.record, record)
+    return record
+
+
+def _follow_restart(host: Host, facts: Facts, record: Record) -> tuple[Finding | None, Record]:
+    """A new invocation without a failure is somebody's deliberate restart, or a boot: prove the effect again."""
+    engine = facts.engine
     if not engine.running or engine.invocation_id == record.engine.get("invocation_id"):
         return None, record
     try:
@@ -331,6 +379,7 @@ def _follow_restart(host: Host, facts: Facts) -> tuple[Finding | None, Record]:
         engine={"invocation_id": proof.invocation_id, "main_pid": proof.main_pid},
         effective=effective,
         proof=proof.to_dict(),
+        resuming=False,
     )
     reached("reprove.ledger")
     host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective)
@@ -363,22 +412,6 @@ def _conclude(host: Host, facts: Facts, record: Record) -> list[str]:
     reached("conclude.record")
     save(host.paths.record, record)
     return [f"canary {record.id}: safe after {verdict.checks_done} checks; still watched"]
-
-
-def decide_at_boot(host: Host) -> list[str]:
-    """Before the engine starts: a run of an earlier boot ends here. Edits files only; the watchdog proves later."""
-    with host.lock(wait_s=5.0):
-        try:
-            record = load(host.paths.record)
-        except RecordUnreadable as error:
-            return [f"{error.message}: the engine starts at baseline, its environment file is gone"]
-        if record is None or not record.live or record.boot_id == host.clock.boot_id():
-            return []
-        finding = Finding("reboot", "the host was rebooted during the run")
-        record = rollback.begin(host, record, finding)
-        reached("boot.record")
-        save(host.paths.record, record)
-        return [f"canary {record.id}: {finding.reason}; the engine starts at baseline"]
 
 
 def run(host: Host) -> tuple[int, list[str]]:

@@ -136,9 +136,14 @@ class _Window:
 
 
 def check(
-    reader: StreamReader, options: MonitorOptions, progress: Progress | None, elapsed_s: float
+    reader: StreamReader,
+    options: MonitorOptions,
+    progress: Progress | None,
+    elapsed_s: float,
+    watched_s: float | None = None,
 ) -> tuple[CheckResult, Progress]:
-    """One check. ``elapsed_s``: s since the activation; ``progress``: what the check before returned, if any.
+    """One check. ``elapsed_s``: s since the activation; ``progress``: what the check before returned, if any;
+    ``watched_s``: s since the watch began or went on after a reboot, from which the grace of the start counts.
 
     A stream that is gone is a violation: silence counts against the canary. Other troubles raise TelemetryError.
     """
@@ -154,7 +159,7 @@ def check(
     lost = lost_between(progress.seen, after)
     new = _advance(progress, before, window.summary.last_id, now_ms)
     lag_s = _lag(new, now_ms, elapsed_s)
-    return _judge(reader.stream, options, window, lost, lag_s, elapsed_s, stale_after, max_wait), new
+    return _judge(reader.stream, options, window, lost, lag_s, elapsed_s, watched_s, stale_after, max_wait), new
 
 
 def _read(reader: StreamReader, options: MonitorOptions, until: StreamId) -> _Window:
@@ -207,6 +212,7 @@ def _judge(
     lost: str,
     lag_s: float,
     elapsed_s: float,
+    watched_s: float | None,
     stale_after: float,
     max_wait: float,
 ) -> CheckResult:
@@ -224,7 +230,7 @@ def _judge(
     theirs = [item for item in blockers if item not in ours]
     if lost:
         ours.append(Violation(rules.TRUNCATED, rules.STREAM, None, None, f"Truncated telemetry: {lost}"))
-    if elapsed_s >= limits.start_grace:
+    if (elapsed_s if watched_s is None else watched_s) >= limits.start_grace:
         ours += rules.judge_lag(lag_s, stale_after)
         ours += _missing(window, canary, options)
     if enough:

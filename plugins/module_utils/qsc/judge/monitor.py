@@ -184,7 +184,9 @@ def _check(
         connection = connect()
         budget_s = 3 * connection.timeout_s  # a check must end before the next one, and before its unit's time-out
         with StreamReader(connection, stream, record.judging.get("match"), budget_s=budget_s) as reader:
-            result, progress = check(reader, options, state.progress, _elapsed_s(record, clock))
+            result, progress = check(
+                reader, options, state.progress, _elapsed_s(record, clock), _watched_s(record, clock)
+            )
     except TelemetryError as error:
         return _said(TRANSIENT, rules.WAIT, str(error)), state.missed(), None
     return _found(result), state.done(result, progress), result
@@ -219,6 +221,13 @@ def _elapsed_s(record: Record, clock: Clock) -> float:
     if record.activated_boot > 0 and _boot_id(clock) == record.boot_id:
         return max(0.0, clock.boot() - record.activated_boot)
     return max(0.0, clock.wall() - record.activated_at)
+
+
+def _watched_s(record: Record, clock: Clock) -> float:
+    """Since the watch began in this boot: after a reboot the engine has the grace of a start again."""
+    if record.watched_boot > 0 and _boot_id(clock) == record.boot_id:
+        return max(0.0, clock.boot() - record.watched_boot)
+    return _elapsed_s(record, clock)
 
 
 def _boot_id(clock: Clock) -> str:

@@ -29,6 +29,12 @@ def status_lines(facts: t.Mapping[str, t.Any]) -> list[str]:
         lines.append(f"until     {facts['deadline']}" + (f" ({_duration(left)} left)" if left is not None else ""))
     lines.append("guards    " + ", ".join(f"{unit} {state}" for unit, state in facts.get("guards", {}).items()))
     lines.append(f"proof     {_proof(facts.get('proof') or {})}")
+    if facts.get("drift"):
+        lines.append(f"drift     {printable(facts['drift'])}")
+    if facts.get("frozen"):
+        lines.append(f"frozen    by {facts['frozen']}: no activation; a rollback always")
+    if facts.get("page"):
+        lines.append(f"PAGE      {printable(facts['page'])}")
     if facts.get("rollback_cmd"):
         lines.append(f"way back  {facts['rollback_cmd']}")
     lines.extend(f"problem   {printable(problem)}" for problem in facts.get("problems", ()))
