@@ -191,7 +191,7 @@ class Ledger:
         if last:
             try:
                 sequence = int(json.loads(last)["sequence"]) + 1
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 sequence = len(self._lines()) + 1
         entry: dict[str, t.Any] = {"timestamp": timestamp(wall), "action": action}
         entry.update(fields)
@@ -218,7 +218,7 @@ class Ledger:
         for line in self._lines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(entry, dict):
                 found.append(entry)

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 
 from ..errors import BadInput
-from ..verdict import Violation
+from ..verdict import Violation, printable
 from . import rules
 from .cadence import SAMPLE, Cadence, about
 from .cutover import ZERO, Cutover, StreamId, parse_cutover, utc
@@ -185,7 +185,7 @@ def _known_models(options: GateOptions, summary: Summary) -> None:
         return
     names = [(name, "models") for name in options.models]
     names += [(name, "require") for name in options.require if name != "all"]
-    there = ", ".join(sorted(summary.models)) or "none"
+    there = printable(", ".join(sorted(summary.models)) or "none", 300)
     for name, option in names:
         if name in summary.models:
             continue
