@@ -32,7 +32,7 @@ from .summary import (
 )
 
 MOST_BYTES = 64 << 20
-"""Bytes one check reads at most: 2,000 of the largest entries that are decoded, or 50,000 real ones."""
+"""Bytes one check reads at most: 4,000 of the largest entries that are decoded, or 50,000 real ones."""
 OK, WAITING, VIOLATION, INCONCLUSIVE = "ok", "waiting", "violation", "inconclusive"
 COVERAGE_FROM = 20
 """Decisions from which the canary's coverage is judged; so many in a row without it mean that it is gone."""

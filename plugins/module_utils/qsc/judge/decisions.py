@@ -24,8 +24,8 @@ INVALID_ACTION = "invalid_action"
 INVALID_PAYLOAD = "invalid_payload"
 
 _FALLBACK_SOURCES = ("insufficient_history", "fallback_rules")
-MOST_BYTES = 1 << 15
-"""Bytes of one entry, names and values together: some 25 times a real one. A larger one is not decoded."""
+MOST_BYTES = 1 << 14
+"""Bytes of one entry, names and values together: some 13 times a real one. A larger one is not decoded."""
 _MOST_VALUES = 2048
 _MOST_DIGITS = 400
 _MOST_MODELS = 64

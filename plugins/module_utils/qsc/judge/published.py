@@ -51,9 +51,7 @@ def published_weights(
     return Published(None, None, decisions)
 
 
-def weights_in(
-    fields: Fields, name: str, entry_id: StreamId, aliases: t.Mapping[str, str]
-) -> dict[str, float] | None:
+def weights_in(fields: Fields, name: str, entry_id: StreamId, aliases: t.Mapping[str, str]) -> dict[str, float] | None:
     """The weights of one entry, or None when it tells none. Raises TelemetryError when they are no weights."""
     value = _value(fields, name)
     return None if value is None else _weights(value, name, entry_id, aliases)
