@@ -180,6 +180,9 @@ def run_state(data: bytes) -> None:
         found = RunState.load(path, "id")
     except RecordUnreadable:
         return
+    if found.latched is not None:
+        need(found.latched["verdict"] in VERDICTS and found.latched["status"] in STATUSES, "latched none of its words")
+        need(all(isinstance(item["message"], str) for item in found.latched["violations"]), "latched no sentence")
     path.write_text(json.dumps(found.to_dict(), allow_nan=False))
     need(RunState.load(path, "id") == found, "it does not survive its own form")
 
