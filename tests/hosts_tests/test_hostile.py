@@ -17,17 +17,17 @@ from helpers.telemetry import STREAM, healthy, vote
 FOLDER = "/run/systemd/system/qsc-monitor.service.d"
 FLOOD = """
 import base64, json, redis, sys
-client, ids = redis.Redis(), []
+pipe = redis.Redis().pipeline()
 for times, fields in json.load(sys.stdin):
     fields = {base64.b64decode(name): base64.b64decode(value) for name, value in fields}
     for _ in range(times):
-        ids.append(client.xadd(%r, fields).decode())
-print(json.dumps(ids))
+        pipe.xadd(%r, fields)
+print(json.dumps([entry.decode() for entry in pipe.execute()]))
 """
 
 
 def flood(host: Host, *kinds: tuple[int, Fields]) -> list[str]:
-    """Add entries on the host, each so many times, without a pause; returns their IDs."""
+    """Add entries on the host, each so many times, in one step for whoever reads; returns their IDs."""
     rows = [
         (times, [[base64.b64encode(part).decode() for part in pair] for pair in fields.items()])
         for times, fields in kinds
@@ -53,7 +53,8 @@ def test_a_flooded_stream_ends_in_a_proven_rollback_within_the_bounds(
     bounds = host.output("systemctl show qsc-monitor.service -p LimitDATA -p MemoryMax -p TasksMax -p LimitFSIZE")
     assert sorted(bounds.split()) == ["LimitDATA=268435456", "LimitFSIZE=8388608", "MemoryMax=268435456", "TasksMax=8"]
     names = {name[:200]: vote("HOLD") for name in NAMES.values()}
-    small = [fields for case, fields in ENTRIES.items() if "MB" not in case and "10,000,000" not in case]
+    small = [fields for fields in ENTRIES.values() if sum(map(len, fields.values())) < 200_000 and len(fields) < 9000]
+    small = [fields for fields in small if max(map(len, fields)) < 1000]
     ids: list[str] = []
     try:
         ids = flood(
