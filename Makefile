@@ -6,13 +6,16 @@
 # RUN_FLAGS: further options of tests/run.py, for example RUN_FLAGS="--only unit".
 PYTHON ?= /usr/bin/python3
 RUN_FLAGS ?=
+# FUZZ_SECONDS: how long `make fuzz` takes for each target. FUZZ_FLAGS: for example FUZZ_FLAGS="--only decision,verdict".
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS ?=
 PACKAGES := tests/tools/packages.txt
 HOST_PACKAGES := $(wildcard tests/hosts/packages.txt)
 TIMED := tests/tools/timed
 RUN = $(TIMED) $@ .venv/bin/python tests/run.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-full lint sanity demo defects clean
+.PHONY: help venv test test-full lint sanity demo defects fuzz clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -45,6 +48,14 @@ demo: venv ## a canary from gate to rollback on a real host of its own
 defects: venv ## put defects into the code; every one must turn a test red
 	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
 	@$(RUN) --only defects $(RUN_FLAGS)
+
+fuzz: .venv-fuzz/.ready ## fuzz the readers of hostile data, FUZZ_SECONDS=60 for each
+	@$(TIMED) $@ .venv-fuzz/bin/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS)
+
+.venv-fuzz/.ready: requirements-fuzz.txt
+	@"$(PYTHON)" -m venv .venv-fuzz
+	@.venv-fuzz/bin/pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
+	@touch $@
 
 clean: ## leave nothing behind: test hosts and images, caches, .venv
 	@$(TIMED) $@ tests/tools/clean

@@ -409,7 +409,7 @@ def test_a_hostile_name_reaches_the_report_quoted(redis_server, judge):
     publish(redis_server.client(), 300, start_ms=start(300), spoil=hostile)
     publish(redis_server.client(), 1, start_ms=now_ms(), spoil=lambda _i, _said: {"payload": "\x1b[31m \u202e"})
     gate = judge()
-    assert "\\<script>\\|\\`x\\`" in gate["report"]
+    assert "\\<script\\>\\|\\`x\\`" in gate["report"]
     for text in [*gate["report"].splitlines(), *gate["report_lines"], gate["reason"]]:
         assert text.isprintable(), text
 

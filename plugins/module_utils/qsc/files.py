@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import stat
 import tempfile
@@ -86,7 +87,7 @@ def read_bounded(path: Path, limit: int = STATE_LIMIT) -> bytes:
 def read_json(path: Path, limit: int = STATE_LIMIT) -> t.Any:
     """Parse a bounded JSON file. Raises FileNotFoundError, or RecordUnreadable for all that is not plain JSON."""
     try:
-        return json.loads(read_bounded(path, limit), parse_constant=_refuse_constant)
+        return json.loads(read_bounded(path, limit), parse_constant=_refuse_constant, parse_float=_finite)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
@@ -95,6 +96,14 @@ def read_json(path: Path, limit: int = STATE_LIMIT) -> t.Any:
 
 def _refuse_constant(name: str) -> t.NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """1e999 would be read as infinite: what was read with it could never be written again."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.40} is no number")
+    return number
 
 
 def digest_bytes(data: bytes) -> str:
@@ -191,7 +200,7 @@ class Ledger:
         if last:
             try:
                 sequence = int(json.loads(last)["sequence"]) + 1
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 sequence = len(self._lines()) + 1
         entry: dict[str, t.Any] = {"timestamp": timestamp(wall), "action": action}
         entry.update(fields)
@@ -218,7 +227,7 @@ class Ledger:
         for line in self._lines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(entry, dict):
                 found.append(entry)

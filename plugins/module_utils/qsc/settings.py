@@ -309,7 +309,7 @@ _NUMBERS = {
 }
 _COUNTS = {
     "min_events": (1, 1_000_000),
-    "window_events": (1, 1_000_000),
+    "window_events": (1, 10_000),
     "page_after": (1, 1000),
     "breaker_rollbacks": (0, 1000),
 }

@@ -85,49 +85,52 @@ class Verdict:
             if not isinstance(violations, list) or len(violations) > _MOST_VIOLATIONS:
                 raise ValueError("violations: not a short list")
             return cls(
-                canary_id=_text(raw, "canary_id"),
+                canary_id=text_in(raw, "canary_id"),
                 checked_at=_moment(raw, "checked_at"),
                 checked_boot=_moment(raw, "checked_boot"),
-                boot_id=_text(raw, "boot_id"),
-                checks_done=_count(raw, "checks_done"),
-                checks_judged=_count(raw, "checks_judged"),
-                checks_missed=_count(raw, "checks_missed"),
-                missed_in_a_row=_count(raw, "missed_in_a_row"),
-                max_missed_in_a_row=_count(raw, "max_missed_in_a_row"),
-                verdict=_choice(raw, "verdict", VERDICTS),
-                status=_choice(raw, "status", STATUSES),
-                events=_count(raw, "events"),
-                first_id=_text(raw, "first_id"),
-                last_id=_text(raw, "last_id"),
+                boot_id=text_in(raw, "boot_id"),
+                checks_done=count_in(raw, "checks_done"),
+                checks_judged=count_in(raw, "checks_judged"),
+                checks_missed=count_in(raw, "checks_missed"),
+                missed_in_a_row=count_in(raw, "missed_in_a_row"),
+                max_missed_in_a_row=count_in(raw, "max_missed_in_a_row"),
+                verdict=choice_in(raw, "verdict", VERDICTS),
+                status=choice_in(raw, "status", STATUSES),
+                events=count_in(raw, "events"),
+                first_id=text_in(raw, "first_id"),
+                last_id=text_in(raw, "last_id"),
                 lag_s=_optional_number(raw, "lag_s"),
                 complete=raw.get("complete") is True,
-                violations=tuple(_violation(item) for item in violations),
-                message=_text(raw, "message"),
+                violations=tuple(violation_of(item) for item in violations),
+                message=text_in(raw, "message"),
             )
         except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
             raise RecordUnreadable(f"the monitor's verdict cannot be used: {printable(str(error), 200)}") from error
 
 
-def _violation(raw: t.Any) -> Violation:
+def violation_of(raw: t.Any) -> Violation:
+    """Take one violation from JSON data. Raises ValueError or KeyError."""
     if not isinstance(raw, dict):
         raise ValueError("violation: not an object")
     return Violation(
-        code=_text(raw, "code"),
-        subject=_text(raw, "subject"),
+        code=text_in(raw, "code"),
+        subject=text_in(raw, "subject"),
         measured=_optional_number(raw, "measured"),
         limit=_optional_number(raw, "limit"),
-        message=_text(raw, "message"),
+        message=text_in(raw, "message"),
     )
 
 
-def _text(raw: dict[str, t.Any], key: str) -> str:
+def text_in(raw: dict[str, t.Any], key: str) -> str:
+    """A text, printable and short. Raises ValueError or KeyError."""
     value = raw[key]
     if not isinstance(value, str):
         raise ValueError(f"{key}: not text")
     return printable(value)
 
 
-def _choice(raw: dict[str, t.Any], key: str, choices: t.Sequence[str]) -> str:
+def choice_in(raw: dict[str, t.Any], key: str, choices: t.Sequence[str]) -> str:
+    """One of the choices. Raises ValueError or KeyError."""
     value = raw[key]
     if value not in choices:
         raise ValueError(f"{key}: not one of {', '.join(choices)}")
@@ -153,7 +156,8 @@ def _optional_number(raw: dict[str, t.Any], key: str) -> float | None:
     return None if raw.get(key) is None else _number(raw, key)
 
 
-def _count(raw: dict[str, t.Any], key: str) -> int:
+def count_in(raw: dict[str, t.Any], key: str) -> int:
+    """A count, as JSON can hold it exactly. Raises ValueError or KeyError."""
     value = raw[key]
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
         raise ValueError(f"{key}: not a count")

@@ -98,7 +98,7 @@ def test_action_and_confidence_are_both_reported():
     assert codes(read({"xgb": vote("buy", -1)})) == [("invalid_action", "xgb"), ("invalid_confidence", "xgb")]
 
 
-_DEEP = '{"model_breakdown":' + '{"a":' * 100_000 + "1" + "}" * 100_001
+_DEEP = '{"model_breakdown":' + '{"a":' * 2000 + "1" + "}" * 2001
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,10 @@ _DEEP = '{"model_breakdown":' + '{"a":' * 100_000 + "1" + "}" * 100_001
         ('{"model_breakdown": {"xgb": {"action": "BUY", "action": "SELL", "confidence": 0.5}}}', "'action' twice"),
         ('{"n": ' + "9" * 5000 + ', "model_breakdown": {"xgb": {}}}', "number of 5000 digits"),
         (_DEEP, "nested too deeply"),
-        ('{"pad": "' + "x" * (1 << 20) + '"}', "more than 1048576"),
+        ('{"pad": "' + "x" * (1 << 15) + '"}', "more than 16384"),
+        ('{"pad": "' + "x" * 10_000_000 + '"}', "more than 16384"),
+        ('{"pad": [' + "1," * 2048 + "1]}", "more than 2048 values"),
+        ('{"pad": [' + "[]," * 1024 + "1]}", "more than 2048 values"),
         (json.dumps({"model_breakdown": {f"m{i}": vote() for i in range(65)}}), "names 65 models"),
         (None, "neither a payload nor a model_breakdown"),
     ],

@@ -283,7 +283,7 @@ def acknowledged(path: Path, *, main_pid: int, weights_digest: str) -> str | Non
     if not isinstance(raw, dict) or isinstance(raw.get("pid"), bool) or not isinstance(raw.get("pid"), int):
         return "the acknowledgement names no pid"
     if raw["pid"] != main_pid and not _same_control_group(raw["pid"], main_pid):
-        return f"the acknowledgement is of process {raw['pid']}, the engine is {main_pid}"
+        return f"the acknowledgement is of process {raw['pid']!s:.40}, the engine is {main_pid}"
     if raw.get("sha256") != weights_digest:
         return f"the engine loaded other weights (sha256 {printable(str(raw.get('sha256')), 64)})"
     return None

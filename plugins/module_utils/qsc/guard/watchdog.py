@@ -332,16 +332,22 @@ def _equal(host: Host, name: str, wanted: bytes) -> bool:
 
 def _remember(host: Host, record: Record, boot: float, engine: systemd.UnitFacts) -> tuple[bool, float]:
     """Whether this look is late itself, and for how long the engine has been between two states."""
-    try:
-        memory = json.loads(read_bounded(host.paths.watchdog_state))
-        last, since = float(memory["last"]), float(memory["settling_since"])
-    except (OSError, ValueError, KeyError, TypeError):
-        last, since = boot, 0.0
+    last, since = remembered(host.paths.watchdog_state, boot) or (boot, 0.0)
     settling_since = 0.0 if engine.running else (since or boot)
     memory = {"last": boot, "settling_since": settling_since}
     if try_io("memory", lambda: write_atomic(host.paths.watchdog_state, json.dumps(memory).encode())):
         return False, math.inf  # without a memory nothing is forgiven, and nothing overlooked
     return boot - last > 2 * record.interval_s, boot - settling_since if settling_since else 0.0
+
+
+def remembered(path: Path, boot: float) -> tuple[float, float] | None:
+    """The boot times of the last look and of the engine's last settling (0: none); None when they are not usable."""
+    try:
+        memory = json.loads(read_bounded(path))
+        last, since = float(memory["last"]), float(memory["settling_since"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    return (last, since) if 0 <= last <= boot and 0 <= since <= boot else None
 
 
 def _note_drift(host: Host, facts: Facts) -> Record:

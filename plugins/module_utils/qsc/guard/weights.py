@@ -17,6 +17,7 @@ from fractions import Fraction
 
 from ..errors import BadInput, Refused
 from ..settings import model_name
+from ..verdict import printable
 
 UNITS = 1_000_000
 """Weights have 6 decimals."""
@@ -120,7 +121,7 @@ def plan_weights(
     if model not in baseline and model not in known:
         raise BadInput(
             f"model={model!r} is neither in the baseline nor in the telemetry",
-            remedy=f"Known are: {', '.join(sorted({*baseline, *known}))}.",
+            remedy=f"Known are: {printable(', '.join(sorted({*baseline, *known})), 300)}.",
         )
     before = Fraction(baseline.get(model, 0.0))
     others = {name: Fraction(value) for name, value in baseline.items() if name != model}

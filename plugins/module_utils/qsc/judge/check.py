@@ -12,14 +12,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from ..verdict import Violation
+from ..verdict import Violation, count_in
 from . import rules
 from .cadence import SAMPLE, Cadence, about
 from .cutover import ZERO, StreamId
-from .decisions import parse
+from .decisions import INVALID_PAYLOAD, parse
 from .loss import Seen, StreamInfo, lost_between
 from .options import MonitorOptions
-from .stream import StreamGone, StreamReader
+from .stream import StreamGone, StreamReader, StreamTooLarge
 from .summary import (
     EnsembleFigures,
     ModelFigures,
@@ -31,6 +31,8 @@ from .summary import (
     percent,
 )
 
+MOST_BYTES = 64 << 20
+"""Bytes one check reads at most: 4,000 of the largest entries that are decoded, or 50,000 real ones."""
 OK, WAITING, VIOLATION, INCONCLUSIVE = "ok", "waiting", "violation", "inconclusive"
 COVERAGE_FROM = 20
 """Decisions from which the canary's coverage is judged; so many in a row without it mean that it is gone."""
@@ -58,13 +60,13 @@ class Progress:
     @classmethod
     def from_dict(cls, raw: t.Any) -> Progress:
         """Take what ``to_dict`` gave. Raises ValueError, KeyError or TypeError for anything else."""
-        first, last, added = raw["first_id"], raw["last_id"], raw["entries_added"]
+        first, last = raw["first_id"], raw["last_id"]
         seen = Seen(
             StreamId.parse(raw["cursor"]),
-            None if added is None else int(added),
+            None if raw["entries_added"] is None else count_in(raw, "entries_added"),
             None if first is None else StreamId.parse(first),
         )
-        return cls(seen, None if last is None else StreamId.parse(last), int(raw["last_seen_ms"]))
+        return cls(seen, None if last is None else StreamId.parse(last), count_in(raw, "last_seen_ms"))
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def check(
     """One check. ``elapsed_s``: s since the activation; ``progress``: what the check before returned, if any;
     ``watched_s``: s since the watch began or went on after a reboot, from which the grace of the start counts.
 
-    A stream that is gone is a violation: silence counts against the canary. Other troubles raise TelemetryError.
+    A stream that is gone or too large to be read is a violation: silence and noise count against the canary. Other
+    troubles raise TelemetryError.
     """
     progress = progress or Progress(Seen(options.since, options.entries_added))
     try:
@@ -153,9 +156,11 @@ def check(
         window = _read(reader, options, before.last_generated_id)
         after = reader.info()
         stale_after, max_wait = _patience(reader, options)
+        now_ms = reader.server_ms()
     except StreamGone as error:
-        return _gone(reader, options, str(error), elapsed_s), progress
-    now_ms = reader.server_ms()
+        return _unreadable(reader, options, rules.STALE, f"Stale telemetry: {error}", elapsed_s), progress
+    except StreamTooLarge as error:
+        return _unreadable(reader, options, INVALID_PAYLOAD, f"Invalid payload: {error}", elapsed_s), progress
     lost = lost_between(progress.seen, after)
     new = _advance(progress, before, window.summary.last_id, now_ms)
     lag_s = _lag(new, now_ms, elapsed_s)
@@ -196,8 +201,10 @@ def _lag(progress: Progress, now_ms: int, elapsed_s: float) -> float:
     return max(0, now_ms - progress.last_id.ms, now_ms - progress.last_seen_ms) / 1000
 
 
-def _gone(reader: StreamReader, options: MonitorOptions, message: str, elapsed_s: float) -> CheckResult:
-    violation = Violation(rules.STALE, rules.STREAM, None, None, f"Stale telemetry: {message}")
+def _unreadable(
+    reader: StreamReader, options: MonitorOptions, code: str, message: str, elapsed_s: float
+) -> CheckResult:
+    violation = Violation(code, rules.STREAM, None, None, message)
     violations = (violation, *rules.derived([violation], options.model, rules.NO_GO_STATUS))
     return CheckResult(
         options, reader.stream, VIOLATION, rules.NO_GO_STATUS, violation.message, violations,

@@ -24,7 +24,9 @@ INVALID_ACTION = "invalid_action"
 INVALID_PAYLOAD = "invalid_payload"
 
 _FALLBACK_SOURCES = ("insufficient_history", "fallback_rules")
-_MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 14
+"""Bytes of one entry, names and values together: some 13 times a real one. A larger one is not decoded."""
+_MOST_VALUES = 2048
 _MOST_DIGITS = 400
 _MOST_MODELS = 64
 _MOST_NAME = 64
@@ -93,17 +95,15 @@ class _Untrusted(ValueError):
 
 def parse(entry_id: StreamId, fields: Fields, dialect: Dialect) -> Decision:
     """Read one entry. ``fields`` are (name, value) pairs in bytes, as the stream holds them."""
-    fingerprint = 0
     try:
         payload, breakdown = _breakdown(fields)
-        fingerprint = hash(payload)
+        return _decision(entry_id, breakdown, dialect, hash(payload))
     except _Untrusted as error:
         return _refused(entry_id, str(error))
     except RecursionError:
         return _refused(entry_id, "payload is nested too deeply")
     except ValueError as error:
         return _refused(entry_id, f"payload is not JSON: {error}")
-    return _decision(entry_id, breakdown, dialect, fingerprint)
 
 
 def _refused(entry_id: StreamId, message: str) -> Decision:
@@ -112,6 +112,9 @@ def _refused(entry_id: StreamId, message: str) -> Decision:
 
 def _breakdown(fields: Fields) -> tuple[bytes, dict[str, t.Any]]:
     """The bytes that were judged, and the model breakdown in them."""
+    size = sum(len(name) + len(value) for name, value in fields)
+    if size > MOST_BYTES:
+        raise _Untrusted(f"the entry has {size} bytes, more than {MOST_BYTES}")
     payload = _single(fields, b"payload")
     own_field = _single(fields, b"model_breakdown")  # older publishers
     if payload is None and own_field is None:
@@ -163,17 +166,22 @@ def _single(fields: Fields, wanted: bytes) -> bytes | None:
 
 
 def _load(data: bytes) -> t.Any:
-    if len(data) > _MOST_BYTES:
-        raise _Untrusted(f"payload has {len(data)} bytes, more than {_MOST_BYTES}")
+    if len(data) > MOST_BYTES:
+        raise _Untrusted(f"payload has {len(data)} bytes, more than {MOST_BYTES}")
+    # Every value stands after one of these: the time of a check is bounded by what it may decode, not by its bytes.
+    if data.count(b",") + data.count(b"{") + data.count(b"[") > _MOST_VALUES:
+        raise _Untrusted(f"payload has more than {_MOST_VALUES} values")
     return json.loads(data, object_pairs_hook=_unique, parse_int=_bounded_int)
 
 
 def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
     found = dict(pairs)
     if len(found) != len(pairs):  # json would silently let the last one win
-        names = [name for name, _value in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Untrusted(f"payload has the key {twice[:60]!r} twice in one object")
+        seen: set[str] = set()
+        for name, _value in pairs:
+            if name in seen:
+                raise _Untrusted(f"payload has the key {name[:60]!r} twice in one object")
+            seen.add(name)
     return found
 
 

@@ -11,14 +11,14 @@ from collections import deque
 from dataclasses import asdict, dataclass
 
 from ..errors import BadInput
-from ..verdict import Violation
+from ..verdict import Violation, printable
 from . import rules
 from .cadence import SAMPLE, Cadence, about
 from .cutover import ZERO, Cutover, StreamId, parse_cutover, utc
 from .decisions import parse
 from .loss import clock_skew, lost_entries
 from .options import CANARY, GateOptions
-from .stream import PAGE, StreamReader
+from .stream import PAGE, StreamReader, StreamTooLarge
 from .summary import EnsembleFigures, ModelFigures, Summary, ensemble_figures, model_figures
 
 PASSED, FAILED, COLLECTED = 0, 2, 3
@@ -141,8 +141,12 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
     filled = bool(options.max_events) and summary.events == options.max_events
     truncated = "" if filled else lost_entries(reader.info(), cutover.after)
     before = Summary()
-    for entry in reader.newest(PAGE, ZERO, cutover.after):
-        before.add(parse(entry.id, entry.fields, options.dialect))
+    try:
+        for entry in reader.newest(PAGE, ZERO, cutover.after):
+            before.add(parse(entry.id, entry.fields, options.dialect))
+    except StreamTooLarge as error:  # shown only: an old flood must not keep the gate shut
+        before = Summary()
+        warnings.append(f"nothing is compared with before the cutover: {error.message}")
     _known_models(options, summary)
 
     models = tuple(model_figures(name, summary.models[name], summary.events) for name in sorted(summary.models))
@@ -185,7 +189,7 @@ def _known_models(options: GateOptions, summary: Summary) -> None:
         return
     names = [(name, "models") for name in options.models]
     names += [(name, "require") for name in options.require if name != "all"]
-    there = ", ".join(sorted(summary.models)) or "none"
+    there = printable(", ".join(sorted(summary.models)) or "none", 300)
     for name, option in names:
         if name in summary.models:
             continue

@@ -15,9 +15,9 @@ from ..files import Clock, read_json, write_atomic, write_json
 from ..record import ACTIVE, ARMING, Record, load
 from ..settings import Paths
 from ..steps import reached
-from ..verdict import Verdict, Violation, printable
+from ..verdict import STATUSES, Verdict, Violation, choice_in, count_in, printable, text_in, violation_of
 from . import rules
-from .check import INCONCLUSIVE, VIOLATION, WAITING, CheckResult, Progress, check
+from .check import INCONCLUSIVE, MOST_BYTES, VIOLATION, WAITING, CheckResult, Progress, check
 from .connection import Connection
 from .cutover import StreamId
 from .options import MonitorOptions
@@ -65,11 +65,9 @@ class RunState:
                 raise ValueError(f"schema {raw['schema']!r:.20}")
             if raw["canary_id"] != canary_id:
                 return cls(canary_id)
-            counters = {name: int(raw[name]) for name in _COUNTERS}
+            counters = {name: count_in(raw, name) for name in _COUNTERS}
             progress = None if raw["progress"] is None else Progress.from_dict(raw["progress"])
-            latched = raw["latched"]
-            if latched is not None:
-                latched = {name: latched[name] for name in ("verdict", "status", "message", "violations", "events")}
+            latched = None if raw["latched"] is None else _latched(raw["latched"])
             return cls(
                 canary_id,
                 **counters,
@@ -114,6 +112,17 @@ class RunState:
         )
 
 
+def _latched(raw: t.Any) -> dict[str, t.Any]:
+    """The latched verdict of a state file. Raises ValueError, KeyError or TypeError."""
+    return {
+        "verdict": choice_in(raw, "verdict", (VIOLATION, INCONCLUSIVE)),
+        "status": choice_in(raw, "status", STATUSES),
+        "message": text_in(raw, "message"),
+        "violations": [asdict(violation_of(item)) for item in raw["violations"]],
+        "events": count_in(raw, "events"),
+    }
+
+
 _COUNTERS = ("checks_done", "checks_judged", "checks_missed", "missed_in_a_row", "max_missed_in_a_row")
 
 
@@ -145,7 +154,7 @@ def run_unit(
     before = RunState.load(paths.monitor_state, record.id)
     found, state, result = _check(record, before, connect, clock)
     _write(paths, _verdict(clock, state, found), state)
-    lines = [f"{found['verdict']}: {found['message']}"]
+    lines = [f"{found['verdict']}: {printable(found['message'], 2000)}"]
     lines += [
         f"incumbent_violation: {name} (shown only: not the canary)"
         for name in sorted({*state.incumbents} - {*before.incumbents})
@@ -183,7 +192,8 @@ def _check(
     try:
         connection = connect()
         budget_s = 3 * connection.timeout_s  # a check must end before the next one, and before its unit's time-out
-        with StreamReader(connection, stream, record.judging.get("match"), budget_s=budget_s) as reader:
+        match = record.judging.get("match")
+        with StreamReader(connection, stream, match, budget_s=budget_s, budget_bytes=MOST_BYTES) as reader:
             result, progress = check(
                 reader, options, state.progress, _elapsed_s(record, clock), _watched_s(record, clock)
             )

@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ..errors import BadInput, TelemetryError
+from ..settings import MODEL_NAME
 from ..verdict import printable
 from .cutover import StreamId
 from .decisions import Fields, payload_of
@@ -44,10 +45,16 @@ def published_weights(
     decisions = 0
     for entry in reader.follow(since, wait_s):
         decisions += 1
-        value = _value(entry.fields, name)
-        if value is not None:
-            return Published(_weights(value, name, entry.id, aliases or {}), entry.id, decisions)
+        weights = weights_in(entry.fields, name, entry.id, aliases or {})
+        if weights is not None:
+            return Published(weights, entry.id, decisions)
     return Published(None, None, decisions)
+
+
+def weights_in(fields: Fields, name: str, entry_id: StreamId, aliases: t.Mapping[str, str]) -> dict[str, float] | None:
+    """The weights of one entry, or None when it tells none. Raises TelemetryError when they are no weights."""
+    value = _value(fields, name)
+    return None if value is None else _weights(value, name, entry_id, aliases)
 
 
 def _value(fields: Fields, name: str) -> t.Any:
@@ -66,7 +73,7 @@ def _weights(value: t.Any, name: str, entry_id: StreamId, aliases: t.Mapping[str
         for model, share in value.items():
             good = isinstance(share, (int, float)) and not isinstance(share, bool) and 0 <= share <= 1
             model = aliases.get(model, model)
-            if not good or not math.isfinite(share) or model in weights:
+            if not good or not math.isfinite(share) or model in weights or not MODEL_NAME.fullmatch(model):
                 break
             weights[model] = float(share)
         else:

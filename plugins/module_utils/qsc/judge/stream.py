@@ -4,8 +4,9 @@
 
 """The telemetry stream: the only place that talks to Redis. redis-py is imported when a connection is made, not before.
 
-Nothing here writes. Every call is bounded: a page holds at most 1,000 entries, a socket operation takes at most
-``timeout_s``, all operations of a reader together ``budget_s``. Commands used: XINFO STREAM, XREVRANGE, XREAD, TIME.
+Nothing here writes. Every call is bounded: a page holds at most 1,000 entries, a reply ``MOST_REPLY`` bytes, a socket
+operation takes at most ``timeout_s``; all operations of a reader together ``budget_s`` and ``budget_bytes``. Commands
+used: XINFO STREAM, XREVRANGE, XREAD, TIME.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from ..errors import BadInput, TelemetryError
 from ..verdict import printable
 from .connection import Connection
 from .cutover import ZERO, StreamId
-from .decisions import Fields
+from .decisions import MOST_BYTES, Fields
 from .loss import StreamInfo
 
 PAGE = 1000
 TRIES = 3
 PAUSE_S = 0.1
 BUDGET_S = 300.0
+MOST_REPLY = PAGE * MOST_BYTES
+"""Bytes: a page full of the largest entries that are decoded. redis-py would take any size into memory first."""
+BUDGET_BYTES = 1 << 31
+"""Bytes of all replies of one reader: more than a million real entries."""
 
 MISSING_LIBRARY = "the Python library redis is not installed"
 MISSING_LIBRARY_REMEDY = "Install python3-redis (Debian, Ubuntu, Fedora) or run: pip install redis"
@@ -32,6 +37,10 @@ MISSING_LIBRARY_REMEDY = "Install python3-redis (Debian, Ubuntu, Fedora) or run:
 
 class StreamGone(TelemetryError):
     """Redis answers, but there is no such stream: the key is missing or holds something else."""
+
+
+class StreamTooLarge(TelemetryError):
+    """The stream holds more bytes than anybody takes: nothing in it can be judged within bounds."""
 
 
 class Entry(t.NamedTuple):
@@ -44,7 +53,8 @@ class Entry(t.NamedTuple):
 class StreamReader:
     """Reads one stream. ``match`` {field: value} selects entries, all of them must hold.
 
-    Raises TelemetryError (``transient`` when a later try may succeed), StreamGone when there is no such stream.
+    Raises TelemetryError (``transient`` when a later try may succeed), StreamGone when there is no such stream,
+    StreamTooLarge beyond the bounds in bytes.
     """
 
     def __init__(
@@ -54,6 +64,7 @@ class StreamReader:
         match: t.Mapping[str, str] | None = None,
         *,
         budget_s: float = BUDGET_S,
+        budget_bytes: int = BUDGET_BYTES,
     ) -> None:
         if not isinstance(stream, str) or not stream:
             raise BadInput(f"stream={stream!r:.80} is not a key", remedy="Name the Redis stream of the decisions.")
@@ -61,6 +72,7 @@ class StreamReader:
         self.stream = stream
         self._match = [(str(name).encode(), str(value).encode()) for name, value in (match or {}).items()]
         self._budget_s = budget_s
+        self._meter = _Meter(budget_bytes)
         self._end: float | None = None
         self._client: t.Any = None
 
@@ -108,7 +120,7 @@ class StreamReader:
             count = PAGE if self._match or not limit else min(PAGE, limit - found)
             rows = self._call("XREVRANGE", self.stream, "+" if high is None else str(high), str(low), "COUNT", count)
             for row in rows:
-                entry = _entry(row)
+                entry = entry_of(row)
                 high = entry.id.previous()
                 if self._selected(entry.fields):
                     yield entry
@@ -130,7 +142,7 @@ class StreamReader:
             streams = list(rows.items()) if isinstance(rows, dict) else list(rows or ())
             for _name, entries in streams:
                 for row in entries:
-                    entry = _entry(row)
+                    entry = entry_of(row)
                     after = entry.id
                     if self._selected(entry.fields):
                         yield entry
@@ -151,7 +163,7 @@ class StreamReader:
     def _call(self, *command: t.Any) -> t.Any:
         """One command, tried again when the connection broke; a time-out is not tried again, it was waited for."""
         if self._client is None:
-            self._client = _client(self.connection)
+            self._client = _client(self.connection, self._meter)
         if self._end is None:
             self._end = time.monotonic() + self._budget_s
         from redis import exceptions  # here, not above: the import takes 0.1 s and needs the library
@@ -163,8 +175,15 @@ class StreamReader:
                     remedy="Look at its load, or give a later cutover or a smaller max_events.",
                     transient=True,
                 )
+            self._meter.reply = 0
             try:
                 return self._client.execute_command(*command)
+            except _TooMuch as error:
+                self.close()  # the rest of the reply is never read
+                raise StreamTooLarge(
+                    f"{self._where} answers {command[0]} of {self.stream!r} with too much: {error}",
+                    remedy="Look at who writes the stream, and how large its entries are.",
+                ) from error
             except exceptions.TimeoutError as error:
                 raise self._slow(command[0]) from error
             except exceptions.AuthenticationError as error:
@@ -240,7 +259,60 @@ def _is_denied(error: BaseException) -> bool:
     return any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "invalid username-password", "invalid password"))
 
 
-def _client(connection: Connection) -> t.Any:
+class _TooMuch(Exception):
+    """More bytes than the meter allows."""
+
+
+class _Meter:
+    """Counts bytes as they arrive: those of one ``reply``, and all of them."""
+
+    def __init__(self, budget: int) -> None:
+        self.reply = 0
+        self._left = budget
+        self._budget = budget
+
+    def take(self, count: int) -> None:
+        """Note what was received. Raises _TooMuch."""
+        self.reply += count
+        self._left -= count
+        if self.reply > MOST_REPLY:
+            raise _TooMuch(f"one reply has more than {MOST_REPLY} bytes")
+        if self._left < 0:
+            raise _TooMuch(f"more than {self._budget} bytes would have to be read")
+
+
+class _MeteredSocket:
+    """A socket whose every received byte is counted before redis-py keeps it."""
+
+    def __init__(self, plain: t.Any, meter: _Meter) -> None:
+        self._plain = plain
+        self._meter = meter
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._plain, name)
+
+    def recv(self, *arguments: t.Any) -> bytes:
+        data: bytes = self._plain.recv(*arguments)
+        self._meter.take(len(data))
+        return data
+
+    def recv_into(self, *arguments: t.Any) -> int:
+        count: int = self._plain.recv_into(*arguments)
+        self._meter.take(count)
+        return count
+
+
+def _metered(kind: t.Any, meter: _Meter) -> t.Any:
+    """A connection class of redis-py's whose sockets are metered."""
+
+    class Metered(kind):  # type: ignore[misc]
+        def _connect(self) -> t.Any:
+            return _MeteredSocket(super()._connect(), meter)
+
+    return Metered
+
+
+def _client(connection: Connection, meter: _Meter) -> t.Any:
     """A redis-py client (3.5 to 8) that decodes nothing and does not try again by itself."""
     try:
         import redis
@@ -276,6 +348,7 @@ def _client(connection: Connection) -> t.Any:
     if int(redis.__version__.split(".")[0]) >= 5:
         options["protocol"] = 2
     client = redis.Redis(**options)
+    client.connection_pool.connection_class = _metered(client.connection_pool.connection_class, meter)
     for command in ("XINFO STREAM", "XINFO", "XREVRANGE", "XREAD", "TIME"):
         # The raw reply: redis-py's own form costs twice the time and loses a field that stands twice in an entry.
         client.set_response_callback(command, _raw)
@@ -294,6 +367,7 @@ def _entry_id(row: t.Any) -> StreamId | None:
     return StreamId.parse(_bytes(row[0])) if row else None
 
 
-def _entry(row: t.Any) -> Entry:
+def entry_of(row: t.Any) -> Entry:
+    """One row of a reply. Raises ValueError for what is none."""
     entry_id, flat = row
     return Entry(StreamId.parse(_bytes(entry_id)), list(zip(flat[::2], flat[1::2])) if flat else [])

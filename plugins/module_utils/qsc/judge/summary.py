@@ -17,9 +17,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from .cutover import StreamId
-from .decisions import ACTIONS, Decision
+from .decisions import ACTIONS, INVALID_PAYLOAD, Blocker, Decision
 
 NAN = math.nan
+MOST_MODELS = 256
+"""Different names in one summary: whoever can write the stream must not decide how much memory a check takes."""
+_MOST_SOURCES = 16
+_OTHER_SOURCES = "other sources"
 
 
 @dataclass
@@ -83,6 +87,10 @@ class Summary:
         self.events += 1
         self.first_id = _pick(min, self.first_id, decision.id)
         self.last_id = _pick(max, self.last_id, decision.id)
+        names = {*decision.votes, *decision.inactive, *(item.model for item in decision.blockers if item.model)}
+        if len(self.models) + len(names) > MOST_MODELS and len(names.union(self.models)) > MOST_MODELS:
+            self._block(Blocker(INVALID_PAYLOAD, "", f"more than {MOST_MODELS} different models"), decision.id)
+            return
         votes: Counter[str] = Counter()
         for name, vote in decision.votes.items():
             model = self._model(name)
@@ -91,7 +99,8 @@ class Summary:
             if vote.normalized:
                 model.normalized += 1
             if vote.fallback:
-                model.fallback[vote.source] += 1
+                kept = vote.source in model.fallback or len(model.fallback) < _MOST_SOURCES
+                model.fallback[vote.source if kept else _OTHER_SOURCES] += 1
             if vote.shadow:
                 model.shadow += 1
             else:
@@ -107,12 +116,15 @@ class Summary:
         for blocker in decision.blockers:
             if blocker.model:
                 self._model(blocker.model).invalid[blocker.code] += 1
-            key = (blocker.code, blocker.model)
-            new = FirstBlocker(1, decision.id, blocker.message)
-            known = self.blockers.get(key)
-            self.blockers[key] = known.merge(new) if known else new
+            self._block(blocker, decision.id)
         if decision.fingerprint:
             self.fingerprints.append(decision.fingerprint)
+
+    def _block(self, blocker: Blocker, entry_id: StreamId) -> None:
+        key = (blocker.code, blocker.model)
+        new = FirstBlocker(1, entry_id, blocker.message)
+        known = self.blockers.get(key)
+        self.blockers[key] = known.merge(new) if known else new
 
     def _model(self, name: str) -> ModelSummary:
         found = self.models.get(name)

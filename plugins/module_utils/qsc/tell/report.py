@@ -17,7 +17,8 @@ from ..verdict import Verdict, printable
 
 Data = t.Mapping[str, t.Any]
 _ACTIONS = ("BUY", "SELL", "HOLD")
-_MARKUP = re.compile(r"([\\`*\[\]<|#!~&])")
+_MARKUP = re.compile(r"([\\`*\[\]<>|#!~&]|(?<![^\W_])_|_(?![^\W_]))")
+"""What Markdown acts on; an underscore only where it does not stand inside a word."""
 
 
 class Plain(t.Protocol):

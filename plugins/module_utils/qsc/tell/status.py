@@ -47,7 +47,15 @@ def weights_line(weights: t.Mapping[str, float]) -> str:
 
 
 def ledger_line(entry: t.Mapping[str, t.Any]) -> str:
-    """One ledger entry in one line."""
+    """One ledger entry in one line; one that no version of ours wrote is shown as it is."""
+    try:
+        text = _told(entry)
+    except (TypeError, ValueError, OverflowError):
+        text = str(dict(entry))
+    return printable(text, 2000)
+
+
+def _told(entry: t.Mapping[str, t.Any]) -> str:
     text = f"{entry.get('timestamp', '?')}  {entry.get('action', '?'):<22}  {entry.get('canary_model', '')}"
     if entry.get("action") == "canary_activated":
         text += f" at {100 * entry.get('canary_weight', 0):g} %; way back: {entry.get('rollback_cmd', '')}"
@@ -58,7 +66,7 @@ def ledger_line(entry: t.Mapping[str, t.Any]) -> str:
         text += f" {entry.get('result', '')} after {entry.get('checks_performed', '?')} checks"
     elif entry.get("reason"):
         text += f" {entry['reason']}"
-    return printable(text, 2000)
+    return text
 
 
 def _engine(facts: t.Mapping[str, t.Any]) -> str:

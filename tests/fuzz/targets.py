@@ -1,0 +1,280 @@
+# Copyright (c) 2026, the qsc.canary authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is fuzzed: one function a reader, bytes in, an exception out where a promise is broken.
+
+Used by the fuzzer (tests/fuzz/run.py), which knows only `qsc`, and by the replay of its corpus in the normal suite.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import typing as t
+from pathlib import Path
+
+from qsc import record
+from qsc.errors import BadInput, RecordUnreadable, TelemetryError
+from qsc.files import Ledger, read_json
+from qsc.guard.systemd import acknowledged
+from qsc.guard.watchdog import remembered
+from qsc.guard.weights import SUM_TOLERANCE, parse_baseline
+from qsc.judge.check import Progress
+from qsc.judge.cutover import StreamId, parse_cutover, utc
+from qsc.judge.decisions import ACTIONS, MOST_BYTES, Decision, Dialect, parse
+from qsc.judge.monitor import RunState
+from qsc.judge.published import weights_in
+from qsc.judge.stream import entry_of
+from qsc.judge.summary import MOST_MODELS, Summary, ensemble_figures, model_figures
+from qsc.settings import MODEL_NAME, Settings
+from qsc.tell import report
+from qsc.tell.status import ledger_line
+from qsc.verdict import LIMIT, STATUSES, VERDICTS, Verdict
+
+DIALECT = Dialect.of({"xgboost": "xgb"}, ["fallback"])
+FOLDER = Path(tempfile.mkdtemp(prefix="qsc-fuzz-"))
+
+
+class Broken(AssertionError):
+    """A promise does not hold. Not `assert`: it must hold under -O too."""
+
+
+def need(condition: bool, what: str) -> None:
+    if not condition:
+        raise Broken(what)
+
+
+def _fields(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Bytes as an entry's fields: a payload, or with a first byte 1 field by field, NUL between."""
+    if data[:1] == b"\x01":
+        parts = data[1:].split(b"\0")
+        return list(zip(parts[::2], parts[1::2]))
+    return [(b"event_type", b"trade.intent"), (b"payload", data)]
+
+
+def _check_decision(found: Decision) -> None:
+    need(bool(found.votes or found.blockers or found.inactive or found.ignored), "an entry said nothing at all")
+    for blocker in found.blockers:
+        need(blocker.message.isprintable() and len(blocker.message) <= 400, "a blocker's message is not for a terminal")
+        need(blocker.model.isprintable() and len(blocker.model) <= 64, "a blocker's model is no name")
+    for name, vote in found.votes.items():
+        need(0 < len(name) <= 64 and name.isprintable(), "a voter is no name")
+        need(vote.action in ACTIONS, "a vote is none of the three actions")
+        need(isinstance(vote.confidence, float) and 0 <= vote.confidence <= 1, "a confidence outside [0, 1]")
+        need(vote.source.isprintable() and len(vote.source) <= 64, "a source is not for a terminal")
+        need(isinstance(vote.shadow, bool) and isinstance(vote.normalized, bool), "a flag is no boolean")
+
+
+def _plain(data: bytes) -> dict[str, tuple[str, float]] | None:
+    """An independent reading of a well-formed decision; None where this reading does not apply."""
+    try:
+        event = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    breakdown = event.get("model_breakdown") if isinstance(event, dict) else None
+    if not isinstance(breakdown, dict) or not breakdown or not set(breakdown) <= {"xgb", "lgbm", "nhits", "patchtst"}:
+        return None
+    told = {}
+    for name, said in breakdown.items():
+        if not isinstance(said, dict) or "shadow" in said or "inactive" in said:
+            return None
+        number = said.get("confidence")
+        if said.get("action") not in ("BUY", "SELL", "HOLD") or type(number) not in (int, float):
+            return None
+        if not 0 <= number < 700:
+            return None
+        told[name] = (said["action"], float(number) if number <= 1 else 1 / (1 + math.exp(-number)))
+    return told
+
+
+def decision(data: bytes) -> None:
+    """One entry: votes or blockers, never an exception; a well-formed one as an independent parse reads it."""
+    fields = _fields(data)
+    found = parse(StreamId(1, 0), fields, DIALECT)
+    _check_decision(found)
+    plain = _plain(fields[1][1]) if len(fields) == 2 and fields[1][0] == b"payload" else None
+    if plain is not None and not found.blockers:
+        need({name: (vote.action, vote.confidence) for name, vote in found.votes.items()} == plain, "read differently")
+    if sum(len(name) + len(value) for name, value in fields) > MOST_BYTES:
+        need(not found.votes, "an entry that is too large was read")
+
+
+def reports(data: bytes) -> None:
+    """Several entries, a line each: figures in their ranges, and a page and lines nothing can act on."""
+    summary = Summary()
+    for i, line in enumerate(data.split(b"\n")[:50]):
+        summary.add(parse(StreamId(i + 1, 0), _fields(line), DIALECT))
+    need(len(summary.models) <= MOST_MODELS, "too many models are kept")
+    models = {}
+    for name, model in summary.models.items():
+        figures = model_figures(name, model, summary.events)
+        need(sum(figures.counts.values()) == figures.samples <= summary.events, "votes were lost or made up")
+        models[name] = figures.to_dict()
+    json.dumps([models, ensemble_figures(summary).to_dict()], allow_nan=False)
+    for name in summary.models:
+        shown = report.text(name, 64)
+        need("\n" not in shown and shown.isprintable(), "a name reaches a page raw")
+        for mark in "<>|`*[]":
+            need(f"\\{mark}" in shown or mark not in shown, f"{mark} of a name reaches a page as markup")
+
+
+def entries(data: bytes) -> None:
+    """A row as Redis answers it."""
+    parts = data.split(b"\0")
+    try:
+        found = entry_of([parts[0], parts[1:]])
+    except ValueError:
+        return
+    need(all(isinstance(name, bytes) and isinstance(value, bytes) for name, value in found.fields), "not bytes")
+    _check_decision(parse(found.id, found.fields, DIALECT))
+
+
+def stream_id(data: bytes) -> None:
+    """An ID or ValueError; a cutover or BadInput."""
+    try:
+        found = StreamId.parse(data)
+    except ValueError:
+        pass
+    else:
+        need(StreamId.parse(str(found)) == found and found.previous() <= found < found.next(), "an ID out of order")
+        need(utc(found.ms).isprintable(), "a moment is not for a terminal")
+    try:
+        cutover = parse_cutover(data.decode("utf-8", "surrogateescape"), 2**53)
+    except BadInput as error:
+        need(bool(error.remedy), "no remedy")
+    else:
+        need(0 <= cutover.after.ms <= 2**53 + 2000, "a cutover in the future")
+
+
+def published(data: bytes) -> None:
+    """Weights, nothing, or TelemetryError."""
+    try:
+        found = weights_in([(b"payload", data)], "weights", StreamId(1, 0), {})
+    except TelemetryError as error:
+        need(str(error).isprintable(), "an error is not for a terminal")
+        return
+    if found is not None:
+        good = all(MODEL_NAME.fullmatch(name) and 0 <= share <= 1 for name, share in found.items())
+        need(bool(found) and good, "these are no weights")
+
+
+def verdict(data: bytes) -> None:
+    """A verdict whose every field is of its type and range, or RecordUnreadable."""
+    try:
+        found = Verdict.from_hostile(data)
+    except RecordUnreadable as error:
+        need(str(error).isprintable(), "an error is not for a terminal")
+        return
+    need(len(data) <= LIMIT and found.verdict in VERDICTS and found.status in STATUSES, "not one of its words")
+    need(all(math.isfinite(number) for number in (found.checked_at, found.checked_boot)), "no moment")
+    need(all(line.isprintable() for line in report.verdict_lines(found)), "a line is not for a terminal")
+    need(Verdict.from_hostile(json.dumps(found.to_dict()).encode()) == found, "it does not survive its own form")
+
+
+def run_state(data: bytes) -> None:
+    """The monitor's state, or RecordUnreadable; what was loaded can be written and loaded again."""
+    path = FOLDER / "state.json"
+    path.write_bytes(data)
+    try:
+        found = RunState.load(path, "id")
+    except RecordUnreadable:
+        return
+    if found.latched is not None:
+        need(found.latched["verdict"] in VERDICTS and found.latched["status"] in STATUSES, "latched none of its words")
+        need(all(isinstance(item["message"], str) for item in found.latched["violations"]), "latched no sentence")
+    path.write_text(json.dumps(found.to_dict(), allow_nan=False))
+    need(RunState.load(path, "id") == found, "it does not survive its own form")
+
+
+def progress(data: bytes) -> None:
+    """Progress, or one of the documented errors."""
+    try:
+        found = Progress.from_dict(json.loads(data))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return
+    need(Progress.from_dict(found.to_dict()) == found, "it does not survive its own form")
+
+
+def records(data: bytes) -> None:
+    """A record, or RecordUnreadable."""
+    path = FOLDER / "record.json"
+    path.write_bytes(data)
+    try:
+        found = record.load(path)
+    except RecordUnreadable:
+        return
+    need(found is not None and found.state in record.STATES, "no state")
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    need(json.dumps(record.parse(json.loads(text)).to_dict()) == text, "it does not survive its own form")
+
+
+def settings(data: bytes) -> None:
+    """Settings, or BadInput or RecordUnreadable; what was accepted is accepted again."""
+    path = FOLDER / "config.json"
+    path.write_bytes(data)
+    try:
+        found = Settings.load(path)
+    except (BadInput, RecordUnreadable):
+        return
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    need(json.dumps(Settings.from_dict(json.loads(text)).to_dict()) == text, "it does not survive its own form")
+
+
+def acknowledgement(data: bytes) -> None:
+    """None only for the right process and digest, else a sentence."""
+    path = FOLDER / "ack"
+    path.write_bytes(data)
+    found = acknowledged(path, main_pid=2**31, weights_digest="d" * 64)
+    need(found is None or (found.isprintable() and len(found) < 400 + len(str(path))), "not a sentence")
+    if found is None:
+        need(json.loads(data) == {**json.loads(data), "pid": 2**31, "sha256": "d" * 64}, "acknowledged by another")
+
+
+def baseline(data: bytes) -> None:
+    """Weights that sum to 1, by plain names, or BadInput."""
+    try:
+        found = parse_baseline(data, "baseline")
+    except BadInput:
+        return
+    need(abs(math.fsum(found.values()) - 1) <= SUM_TOLERANCE, "not 1")
+    need(all(MODEL_NAME.fullmatch(name) for name in found), "a name that is not plain")
+
+
+def json_file(data: bytes) -> None:
+    """JSON without NaN, or RecordUnreadable."""
+    path = FOLDER / "some.json"
+    path.write_bytes(data)
+    try:
+        read_json(path)
+    except RecordUnreadable:
+        return
+
+
+def ledger(data: bytes) -> None:
+    """Whatever stands in the ledger is shown in lines for a terminal, and the next entry can be appended."""
+    path = FOLDER / "ledger.jsonl"
+    path.write_bytes(data)
+    log = Ledger(path)
+    for entry in log.entries():
+        need(ledger_line(entry).isprintable(), "a line is not for a terminal")
+    before = len(log.entries())
+    log.append("fuzzed", {}, wall=1.0)
+    need(len(log.entries()) == before + 1 and log.tail(1)[0]["action"] == "fuzzed", "the entry was swallowed")
+
+
+def watchdog_memory(data: bytes) -> None:
+    """Two moments of this boot, or none."""
+    path = FOLDER / "watchdog.json"
+    path.write_bytes(data)
+    found = remembered(path, 5000.0)
+    need(found is None or all(0 <= moment <= 5000 for moment in found), "not a moment of this boot")
+
+
+TARGETS: t.Mapping[str, t.Callable[[bytes], None]] = {
+    function.__name__: function
+    for function in (
+        decision, reports, entries, stream_id, published, verdict, run_state, progress, records, settings,
+        acknowledgement, baseline, json_file, ledger, watchdog_memory,
+    )
+}  # fmt: skip
