@@ -20,7 +20,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollba
 from helpers.machine import Machine
 from helpers.samples import COLLAPSE
 
-SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "acknowledge", "unit")
+SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "acknowledge", "drill", "unit")
 Run = t.Callable[..., tuple[int, str, str]]
 
 

@@ -21,7 +21,7 @@ from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, drift_text, load, sav
 from ..steps import reached
 from ..verdict import Verdict
 from . import activation, page, resume, rollback, systemd
-from .host import MONITOR_TIMER, Host
+from .host import Host
 from .rollback import Finding
 
 MISSED_LIMIT = 4
@@ -131,7 +131,7 @@ def _baseline_changed(facts: Facts) -> Finding | None:
 
 def _monitor_stopped(facts: Facts) -> Finding | None:
     if facts.monitor_timer != "active":
-        return Finding("timer_stopped", f"{MONITOR_TIMER} is {facts.monitor_timer}: nobody judges the canary")
+        return Finding("timer_stopped", f"the monitor's timer is {facts.monitor_timer}: nobody judges the canary")
     return None
 
 
