@@ -452,3 +452,46 @@ def test_a_ledger_entry_in_a_line() -> None:
         drill_line({"result": "passed", "rounds": [ROUND]}) == "passed, the baseline was proven 1.5 s after the finding"
     )
     assert drill_line({"result": "failed", "failed_step": "guards", "reason": "masked"}) == "FAILED at guards: masked"
+
+
+# --- how long it waits
+
+
+@pytest.mark.parametrize(
+    ("state", "comes_after", "waited"),
+    [
+        ("inactive", 5.0, None),  # there, soon enough
+        ("inactive", 9.0, 6.0),  # nobody is at work on it
+        ("activating", 15.0, None),  # a busy host is slow, not broken
+        ("activating", 99.0, 20.0),
+    ],
+)
+def test_who_is_at_work_is_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str, comes_after: float, waited: float | None
+) -> None:
+    monkeypatch.setattr(drill, "time", machine.time)
+    machine.units["x.service"] = Unit(active_state=state)
+    begin = machine.time.monotonic()
+
+    def found() -> bool:
+        return machine.time.monotonic() - begin >= comes_after
+
+    if waited is None:
+        assert drill._Drill._await(found, lambda: "never", "x.service")
+        return
+    with pytest.raises(QscError, match=f"never within {waited:.0f} s"):
+        drill._Drill._await(found, lambda: "never", "x.service")
+    assert machine.time.monotonic() - begin == pytest.approx(waited, abs=0.2)
+
+
+def test_what_ended_while_it_was_looked_at_counts(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rollback ends between two questions: the record is asked after the unit."""
+    monkeypatch.setattr(drill, "time", machine.time)
+    done: list[bool] = []
+
+    def show(unit: str) -> t.Any:
+        done.append(True)
+        return Unit(active_state="inactive")
+
+    monkeypatch.setattr(systemd, "show", show)
+    assert drill._Drill._await(lambda: bool(done), lambda: "never", "x.service")

@@ -42,8 +42,8 @@ _COPIED = (MONITOR_SERVICE, MONITOR_TIMER, WATCHDOG_SERVICE, WATCHDOG_TIMER, ROL
 BASELINE: t.Mapping[str, float] = {"first": 0.5, "second": 0.3, "third": 0.2}
 MODEL, WEIGHT = "third", 0.1
 STABILITY_S = 1.0
-_RESTART_S, _NOTICED_S, _BACK_S = 20.0, 12.0, 20.0
-"""s: more than this for a restart, a look, a way back, and the drill has failed."""
+_RESTART_S, _IDLE_S, _BACK_S = 20.0, 6.0, 20.0
+"""s: a restart or a way back that takes longer has failed, and one that nobody has begun after ``_IDLE_S``."""
 _ENDED_AFTER_S = 180
 """s: what a drill that was killed has left is removed by a timer."""
 
@@ -436,17 +436,17 @@ class _Drill:
             downtime_s = systemd.downtime_s(ENGINE)
         with self.step(f"{way}.noticed"):
             found_boot = provoke(record)
-            self._await(lambda: self._record().state not in (ARMING, ACTIVE), _NOTICED_S, self._not_noticed)
+            self._await(self._taken_back, self._not_noticed, _WATCHDOG, GUARDS.rollback_service)
             seen = self._record()
             if seen.trigger != trigger:
                 raise NotProven(f"the run was ended by {seen.trigger} ({seen.reason}), not by {trigger}")
         with self.step(f"{way}.baseline"):
-            self._await(lambda: self._record().state == ROLLED_BACK, _BACK_S, self._not_back)
+            self._await(lambda: self._record().state == ROLLED_BACK, self._not_back, GUARDS.rollback_service)
             back_s = host.clock.boot() - found_boot
             self._prove_baseline(proof.invocation_id)
             back_downtime_s = systemd.downtime_s(ENGINE)
             # or its last look would take the next run for the one it was started for
-            self._await(lambda: self._ended(GUARDS.rollback_service), _BACK_S, self._not_back)
+            self._await(lambda: self._ended(GUARDS.rollback_service), self._not_back, GUARDS.rollback_service)
         self.rounds.append(Round(way, round(proven_s, 3), downtime_s, round(back_s, 3), back_downtime_s))
         return record
 
@@ -473,12 +473,12 @@ class _Drill:
             verdict = rollback.verdict_of(self.host, record)
             return verdict.checked_boot if verdict is not None and verdict.verdict == "violation" else 0.0
 
-        return self._await(found, _NOTICED_S, self._not_judged)
+        return self._await(found, self._not_judged, GUARDS.monitor_service)
 
     def _silence(self, _record: Record) -> float:
         """Nobody judges the canary any more, and the watchdog looks; returns when it began, in s of boot time."""
         # every reload starts the watchdog's timer over: an earlier look that still goes on would swallow this one
-        self._await(lambda: self._ended(_WATCHDOG), _NOTICED_S, self._not_noticed)
+        self._await(lambda: self._ended(_WATCHDOG), self._not_noticed, _WATCHDOG)
         systemd.stop(GUARDS.monitor_timer)
         begin = self.host.clock.boot()
         systemd.restart(GUARDS.watchdog_timer)
@@ -487,7 +487,7 @@ class _Drill:
     def _prove_baseline(self, not_invocation: str) -> None:
         """As a stranger would: the process has none of the variables, and nothing lies there to give it any."""
         names = tuple(self.host.settings.environment.values())
-        systemd.prove(ENGINE, expected={}, names=names, not_invocation=not_invocation, timeout_s=5.0)
+        systemd.prove(ENGINE, expected={}, names=names, not_invocation=not_invocation, timeout_s=10.0)
         left = [str(path) for path in (self.paths.engine_env, self.paths.dropin(ENGINE)) if path.exists()]
         if left:
             raise NotProven(f"still there: {', '.join(left)}")
@@ -498,19 +498,27 @@ class _Drill:
             raise RecordUnreadable(f"{self.paths.record} is gone")
         return record
 
+    def _taken_back(self) -> bool:
+        return self._record().state not in (ARMING, ACTIVE)
+
     @staticmethod
     def _ended(unit: str) -> bool:
         return systemd.show(unit).active_state in ("inactive", "failed")
 
-    def _await(self, found: t.Callable[[], _Value], limit_s: float, why: t.Callable[[], str]) -> _Value:
-        end = time.monotonic() + limit_s
+    @staticmethod
+    def _await(found: t.Callable[[], _Value], why: t.Callable[[], str], *at_work: str) -> _Value:
+        """What ``found`` finds, as long as one of the units is at work on it. Raises NotProven with ``why``."""
+        begin = time.monotonic()
         while True:
+            waited = time.monotonic() - begin
+            # asked before the finding is: what ended in between has left it
+            busy = waited <= _IDLE_S or any(systemd.show(unit).active_state == "activating" for unit in at_work)
             value = found()
             if value:
                 return value
-            if time.monotonic() >= end:
-                raise NotProven(f"{why()} within {limit_s:g} s", remedy="See: journalctl -u 'qsc-drill-*'")
-            time.sleep(0.02)
+            if waited > _BACK_S or not busy:
+                raise NotProven(f"{why()} within {waited:.0f} s", remedy="See: journalctl -u 'qsc-drill-*'")
+            time.sleep(0.05)
 
     def _not_judged(self) -> str:
         return f"the monitor found no violation ({self._unit(GUARDS.monitor_service)})"
