@@ -340,6 +340,8 @@ def test_a_drill_that_cannot_be_removed_has_failed(machine: Machine, monkeypatch
     monkeypatch.setattr(drill, "clean", stuck)
     report = drill.run(machine.host)
     assert (report.failed_step, report.reason) == ("clean", "stuck")
+    ending(monkeypatch, failing(SystemdError("no")))
+    assert drill.run(machine.host).failed_step == "monitor.canary", "the first failure is the one to tell"
 
 
 def test_a_drill_is_not_held_on_the_paths_of_a_run(machine: Machine) -> None:
