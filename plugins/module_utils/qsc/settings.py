@@ -189,6 +189,11 @@ class DrillPaths(Paths):
         return super().run / "drill"
 
     @property
+    def freeze(self) -> Path:
+        """Not that of the host: a frozen host has a way back too, and a drill is no activation."""
+        return self.state / "freeze"
+
+    @property
     def only_one(self) -> Path:
         """The lock of a drill in progress; outside of what is removed at its end."""
         return super().run / "drill.lock"

@@ -145,7 +145,7 @@ def scratch_host(real: Paths, actor: str = "") -> Host:
     paths = DrillPaths(real.prefix)
     settings = Settings(
         engine_unit=ENGINE, interval_s=1.0, stability_s=STABILITY_S, arming_timeout_s=30.0,
-        baseline_path=str(paths.engine_weights),
+        baseline_path=str(paths.engine_weights), page_after=1000,
     )  # fmt: skip
     return Host(settings=settings, paths=paths, actor=actor, guards=GUARDS)
 
