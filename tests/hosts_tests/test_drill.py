@@ -196,10 +196,12 @@ def test_killed_in_the_middle(host: Host, then: str) -> None:
     begin(host)
     host.run("systemctl kill -s KILL a-drill.service")
     host.wait("it is dead", "! systemctl is-active -q a-drill.service")
-    assert {**fingerprint(host), "run": ""} == {**before, "run": ""}
+    own = {"etc": "the scratch engine's drop-in is there", "run": "and its folder"}
+    assert {**fingerprint(host), **own} == {**before, **own}
     assert host.output("systemctl is-active qsc-drill-end.timer") == "active"
     if then == "the timer":
         host.run("systemctl start qsc-drill-end.service")
+        assert fingerprint(host) == before
     else:
         host.run(f"systemctl stop {UNIT}")  # a drill needs no engine
         code, result = drill(host)
