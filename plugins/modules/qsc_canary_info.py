@@ -93,6 +93,10 @@ ledger_tail:
   type: list
   elements: dict
   returned: success
+drill:
+  description: The ledger entry of the last drill, null when there was none.
+  type: dict
+  returned: success
 rollback_cmd:
   description: What ends the run when pasted into a root shell on the host; empty when none is in flight.
   type: str

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .errors import BadInput, QscError, RecordUnreadable
 from .files import read_bounded
-from .settings import Paths, Settings
+from .settings import DrillPaths, Paths, Settings
 
 if t.TYPE_CHECKING:
     from .guard.host import Host
@@ -38,12 +38,13 @@ One model of the ensemble runs as a canary; this command shows and ends such a r
   qsc rollback          restore the baseline now, and prove it (root)
   qsc log               what happened on this host
   qsc acknowledge       close a page: a rollback could not be proven, and you know why (root)
+  qsc drill             rehearse the way back on a scratch unit, never on the engine (root)
 
 A canary is started from the controller: ansible-playbook playbooks/activate.yml -e model=M"""
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive, 5 a human is needed;
-of gate: 0 pass, 2 fail or error, 3 collection complete"""
+of gate: 0 pass, 2 fail or error, 3 collection complete; of drill: 0 passed, 1 failed, 2 error"""
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
@@ -105,8 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument("--json", action="store_true", help="one JSON object a line")
     acknowledge = add("acknowledge", "close the page that a rollback in vain has opened; the host tries anew")
     acknowledge.add_argument("--reason", required=True, help="what was wrong, for the ledger")
+    drill = add("drill", "rehearse activation, violation and rollback on a scratch unit, never on the engine")
+    drill.add_argument("--json", action="store_true", help="the result as JSON")
+    drill.add_argument("--clean", action="store_true", help="only remove what a drill that was killed has left")
     unit = add("unit", "for the systemd units alone")
-    unit.add_argument("name", choices=("monitor", "watchdog", "rollback", "resume"))
+    unit.add_argument("name", choices=tuple(_UNITS))
+    unit.add_argument("--drill", action="store_true", help="under a drill, for its scratch engine")
     return parser
 
 
@@ -277,48 +282,90 @@ def _acknowledge(options: argparse.Namespace) -> int:
     return OK
 
 
+def _drill(options: argparse.Namespace) -> int:
+    from .guard import drill
+    from .tell.drill import drill_lines
+
+    if os.geteuid() != 0:
+        raise BadInput("a drill needs root", remedy="Run: sudo qsc drill")
+    if options.clean:
+        for path in drill.clean_up(Paths()):
+            say(f"removed {path}")
+        return OK
+    report = drill.run(_host()).to_dict()
+    lines = drill_lines(report)
+    say(json.dumps({**report, "lines": lines}, indent=1) if options.json else "\n".join(lines))
+    return OK if report["passed"] else VIOLATION
+
+
 def _unit(options: argparse.Namespace) -> int:
-    return _UNITS[str(options.name)]()
+    return _UNITS[str(options.name)](bool(options.drill))
 
 
-def _unit_monitor() -> int:
-    from .judge import monitor
+def _unit_host(drill: bool) -> Host:
+    """Of a run, or of a drill, whose units are told so."""
+    if not drill:
+        return _guard_host()
+    from .guard.drill import scratch_host
+
+    return scratch_host(Paths(), _actor())
+
+
+def _unit_monitor(drill: bool) -> int:
+    from .judge import monitor, rehearsal
 
     paths = Paths()
-    settings = Settings.load(paths.config)
-    code, lines = monitor.run_unit(paths, lambda: _connection(settings, paths))
+    if drill:
+        code, lines = rehearsal.run_unit(DrillPaths(paths.prefix))
+    else:
+        settings = Settings.load(paths.config)
+        code, lines = monitor.run_unit(paths, lambda: _connection(settings, paths))
     for line in lines:
         say(line)
     return code
 
 
-def _unit_watchdog() -> int:
+def _unit_watchdog(drill: bool) -> int:
     from .guard import watchdog
 
-    code, lines = watchdog.run(_guard_host())
+    code, lines = watchdog.run(_unit_host(drill))
     for line in lines:
         say(line)
     return code
 
 
-def _unit_rollback() -> int:
+def _unit_rollback(drill: bool) -> int:
     from .guard import page
 
-    code, lines = page.one_try(_guard_host())
+    code, lines = page.one_try(_unit_host(drill))
     for line in lines:
         say(line)
     return code
 
 
-def _unit_resume() -> int:
+def _unit_resume(drill: bool) -> int:
     from .guard import resume
 
-    for line in resume.decide(_guard_host()):
+    for line in resume.decide(_unit_host(drill)):
         say(line)
     return OK
 
 
-_UNITS = {"monitor": _unit_monitor, "watchdog": _unit_watchdog, "rollback": _unit_rollback, "resume": _unit_resume}
+def _unit_engine(drill: bool) -> int:
+    from .guard import scratch_engine
+
+    if not drill:
+        raise BadInput("the agent has no engine but that of a drill", remedy="Run: qsc drill")
+    scratch_engine.run(DrillPaths(Paths().prefix).engine_weights)
+
+
+_UNITS: t.Mapping[str, t.Callable[[bool], int]] = {
+    "monitor": _unit_monitor,
+    "watchdog": _unit_watchdog,
+    "rollback": _unit_rollback,
+    "resume": _unit_resume,
+    "engine": _unit_engine,
+}
 
 SUBCOMMANDS: t.Mapping[str, t.Callable[[argparse.Namespace], int]] = {
     "status": _status,
@@ -328,5 +375,6 @@ SUBCOMMANDS: t.Mapping[str, t.Callable[[argparse.Namespace], int]] = {
     "rollback": _rollback,
     "log": _log,
     "acknowledge": _acknowledge,
+    "drill": _drill,
     "unit": _unit,
 }

@@ -169,6 +169,51 @@ class Paths:
 
 
 @dataclass(frozen=True)
+class DrillPaths(Paths):
+    """Where a drill keeps what a run keeps: beside it, in the same folders, so that it meets the same file systems.
+
+    The agent is the real one, and the drop-in stands where an engine's stands. The drill's units do not outlive a boot.
+    """
+
+    @property
+    def state(self) -> Path:
+        return super().state / "drill"
+
+    @property
+    def ledger(self) -> Path:
+        real = super().ledger
+        return real.parent / "drill" / real.name
+
+    @property
+    def run(self) -> Path:
+        return super().run / "drill"
+
+    @property
+    def freeze(self) -> Path:
+        """Not that of the host: a frozen host has a way back too, and a drill is no activation."""
+        return self.state / "freeze"
+
+    @property
+    def only_one(self) -> Path:
+        """The lock of a drill in progress; outside of what is removed at its end."""
+        return super().run / "drill.lock"
+
+    @property
+    def engine_weights(self) -> Path:
+        """The file the scratch engine reads its own weights from."""
+        return self.state / "engine_weights.json"
+
+    @property
+    def violation(self) -> Path:
+        """Holds the id of the run in which the drill wants a violation."""
+        return self.state / "violation"
+
+    @property
+    def scratch_units(self) -> Path:
+        return self._at("run/systemd/system")
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of a host. Times in s; ``limits`` are checked by the judge, whose they are."""
 

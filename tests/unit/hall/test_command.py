@@ -16,11 +16,12 @@ import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import command
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import QscError
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollback
-from helpers.machine import Machine
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import drill, rollback
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import DrillPaths
+from helpers.machine import Machine, Unit
 from helpers.samples import COLLAPSE
 
-SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "acknowledge", "unit")
+SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "acknowledge", "drill", "unit")
 Run = t.Callable[..., tuple[int, str, str]]
 
 
@@ -325,3 +326,55 @@ def test_damaged_settings_do_not_stop_the_way_back(
     assert "the settings cannot be used" in err
     assert machine.record().state == "rolled_back"
     machine.check_baseline()
+
+
+# --- drill
+
+
+def drill_report(**changes: t.Any) -> drill.Report:
+    values = {"agent": "x", "failed_step": "", "reason": "", "seconds": 8.4, "steps": (), "rounds": (), "found": ()}
+    return drill.Report(**{**values, **changes})
+
+
+@pytest.mark.parametrize(("failed_step", "code"), [("", 0), ("guards", 1)])
+def test_drill(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch, failed_step: str, code: int) -> None:
+    monkeypatch.setattr(drill, "run", lambda _host: drill_report(failed_step=failed_step, reason="masked"))
+    found, out, err = run("drill")
+    assert (found, err) == (code, "")
+    assert out.startswith(f"drill {'FAILED' if failed_step else 'PASSED'} in 8.4 s")
+    found, out, _err = run("drill", "--json")
+    result = json.loads(out)
+    assert (found, result["passed"], result["failed_step"]) == (code, not failed_step, failed_step)
+    assert result["lines"][0].startswith("drill ")
+
+
+def test_drill_needs_root(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    for arguments in (("drill",), ("drill", "--clean")):
+        assert run(*arguments) == (2, "", "qsc drill: a drill needs root. Run: sudo qsc drill\n")
+
+
+def test_drill_clean(run: Run, machine: Machine) -> None:
+    assert run("drill", "--clean") == (0, "", "")
+    left = DrillPaths(machine.paths.prefix).state
+    left.mkdir()
+    assert run("drill", "--clean") == (0, f"removed {left}\n", "")
+
+
+def test_the_units_of_a_drill_leave_the_run_alone(run: Run, machine: Machine) -> None:
+    """The same entry points, told that it is a drill: nothing is in flight there, whatever is in flight here."""
+    machine.run_canary()
+    DrillPaths(machine.paths.prefix).state.mkdir()
+    before = machine.record()
+    assert run("unit", "monitor", "--drill") == (0, "no canary in flight\n", "")
+    assert run("unit", "watchdog", "--drill") == (0, "", "")
+    machine.units["qsc-drill-engine.service"] = Unit(active_state="inactive", sub_state="dead")
+    code, out, _err = run("unit", "rollback", "--drill")
+    assert (code, "already at baseline, nothing changed" in out) == (0, True), out
+    assert machine.record() == before
+    assert machine.runs_canary
+
+
+def test_there_is_no_engine_but_that_of_a_drill(run: Run, machine: Machine) -> None:
+    code, _out, err = run("unit", "engine")
+    assert (code, err) == (2, "qsc unit: the agent has no engine but that of a drill. Run: qsc drill\n")

@@ -26,7 +26,7 @@ from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
 from ..steps import reached
 from ..verdict import printable
 from . import history, page, rollback, systemd
-from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host
+from .host import Host
 from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
 
 GATE_VALID_S = 900.0
@@ -175,9 +175,12 @@ def check_guards(host: Host) -> None:
             f"the agent on this host is {installed or 'missing'}, this collection carries {wanted}",
             remedy="Install it: ansible-playbook playbooks/install.yml",
         )
-    if systemd.show(WATCHDOG_TIMER).active_state != "active":
-        raise Refused(f"{WATCHDOG_TIMER} is not running", remedy="Install: ansible-playbook playbooks/install.yml")
-    for unit in (MONITOR_TIMER, ROLLBACK_SERVICE):
+    guards = host.guards
+    if systemd.show(guards.watchdog_timer).active_state != "active":
+        raise Refused(
+            f"{guards.watchdog_timer} is not running", remedy="Install: ansible-playbook playbooks/install.yml"
+        )
+    for unit in (guards.monitor_timer, guards.rollback_service):
         state = systemd.show(unit).load_state
         if state != "loaded":
             raise Refused(f"{unit} is {state}", remedy="Install: ansible-playbook playbooks/install.yml")
@@ -248,7 +251,7 @@ def arm(host: Host, request: Request) -> tuple[Plan, Record]:
             write_atomic(host.paths.weights, host.weights_bytes(record))
             reached("arm.monitor")
             prepare_ack(host, plan.engine)
-            systemd.start(MONITOR_TIMER)
+            systemd.start(host.guards.monitor_timer)
             systemd.reset_failed(record.engine_unit)
             reached("arm.environment")
             write_atomic(host.paths.engine_env, host.engine_env_bytes(record))
@@ -338,9 +341,10 @@ def activate(
     with host.lock():
         record = _held(host, lease)
         check_guards(host)
-        monitor = systemd.show(MONITOR_TIMER).active_state
+        timer = host.guards.monitor_timer
+        monitor = systemd.show(timer).active_state
         if monitor != "active":
-            raise Refused(f"{MONITOR_TIMER} is {monitor}: nobody would watch the canary", remedy="Activate again.")
+            raise Refused(f"{timer} is {monitor}: nobody would watch the canary", remedy="Activate again.")
         dropin = digest_file(host.paths.dropin(record.engine_unit))
         if dropin is None:
             raise NotProven(f"{host.paths.dropin(record.engine_unit)} is not there")

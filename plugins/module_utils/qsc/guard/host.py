@@ -21,12 +21,23 @@ ROLLBACK_SERVICE = "qsc-rollback.service"
 
 
 @dataclass(frozen=True)
+class Guards:
+    """The names of the units that guard a run; a drill has units of its own."""
+
+    watchdog_timer: str = WATCHDOG_TIMER
+    monitor_timer: str = MONITOR_TIMER
+    monitor_service: str = MONITOR_SERVICE
+    rollback_service: str = ROLLBACK_SERVICE
+
+
+@dataclass(frozen=True)
 class Host:
     """Everything a step of the guard needs; nothing in here is global, so tests can move all of it."""
 
     settings: Settings
     paths: Paths = field(default_factory=Paths)
     actor: str = ""
+    guards: Guards = field(default_factory=Guards)
 
     @property
     def clock(self) -> Clock:

@@ -19,6 +19,7 @@ from ..files import fsync_folder, read_bounded, remove, write_atomic
 from ..record import load
 from ..settings import Paths, Settings
 from ..steps import reached
+from . import drill
 
 
 def plan(settings: Settings, password: str | None, paths: Paths) -> list[str]:
@@ -98,6 +99,7 @@ def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:
         if path.is_symlink() or path.exists()
     ]
     if not dry_run:
+        drill.clean_up(paths)  # while there is an agent that can
         for path in found:
             if path.is_symlink() or path.is_file():
                 remove(path)

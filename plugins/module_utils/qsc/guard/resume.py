@@ -16,7 +16,7 @@ from ..record import ACTIVE, Record, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict
 from . import activation, rollback, systemd
-from .host import MONITOR_TIMER, Host
+from .host import Host
 
 LONGEST_DOWN_S = 1800.0
 """s between the last check and the boot: after a longer absence nobody knows what the canary would do now."""
@@ -119,10 +119,10 @@ def watched_before(record: Record, verdict: Verdict) -> float:
     return min(known, max(0.0, verdict.checked_at - record.activated_at) + 60.0)
 
 
-def start_monitor(record: Record) -> None:
+def start_monitor(host: Host, record: Record) -> None:
     """After a reboot the monitor's timer, which is not enabled, has to be started. Raises SystemdError."""
-    if record.resuming and systemd.show(MONITOR_TIMER).active_state != "active":
-        systemd.start(MONITOR_TIMER)
+    if record.resuming and systemd.show(host.guards.monitor_timer).active_state != "active":
+        systemd.start(host.guards.monitor_timer)
 
 
 def on_its_way(record: Record, engine: systemd.UnitFacts, boot: float) -> bool:

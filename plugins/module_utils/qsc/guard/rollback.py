@@ -23,7 +23,7 @@ from ..record import ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict, Violation, printable
 from . import systemd
-from .host import MONITOR_SERVICE, MONITOR_TIMER, Host, subject
+from .host import Host, subject
 
 _RESTART_TIMEOUT_S = 280.0
 _START_WAIT_S = 200.0
@@ -124,12 +124,13 @@ def _trigger(host: Host) -> Finding:
     found = of_verdict(verdict) if verdict is not None else None
     if found is not None:
         return found
+    monitor = host.guards.monitor_service
     try:
-        facts = systemd.show(MONITOR_SERVICE)
+        facts = systemd.show(monitor)
     except SystemdError as error:
-        return Finding("monitor_failed", f"{MONITOR_SERVICE}: {error}")  # a missing reason stops no rollback
+        return Finding("monitor_failed", f"{monitor}: {error}")  # a missing reason stops no rollback
     if facts.active_state == "failed":
-        return Finding("monitor_failed", f"{MONITOR_SERVICE}: result {facts.result}, exit status {facts.exit_status}")
+        return Finding("monitor_failed", f"{monitor}: result {facts.result}, exit status {facts.exit_status}")
     engine = systemd.show(record.engine_unit)
     if engine.n_restarts > 0:
         return Finding("engine_restarted", f"{engine.unit} was restarted by systemd {engine.n_restarts} times")
@@ -285,7 +286,8 @@ def _disarm(host: Host, record: Record | None, notes: list[str]) -> tuple[bool, 
         found, left = found or was_there, left or problem
     if record is not None and record.state == ROLLING_BACK:
         reached("back.timer")
-        stuck = try_io(f"{MONITOR_TIMER} could not be stopped", lambda: systemd.stop(MONITOR_TIMER))
+        timer = host.guards.monitor_timer
+        stuck = try_io(f"{timer} could not be stopped", lambda: systemd.stop(timer))
         if stuck:
             notes.append(stuck)
     return found, left

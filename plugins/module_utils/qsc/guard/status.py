@@ -41,6 +41,7 @@ def gather(host: Host, *, tail: int = 5) -> dict[str, t.Any]:
         "deadline": _deadline(record),
         "seconds_left": _seconds_left(host, record),
         "ledger_tail": host.ledger.tail(tail),
+        "drill": host.ledger.find("drill_completed", ""),
         "rollback_cmd": activation.rollback_command(record.id) if record is not None and record.in_flight else "",
         **_standing(host, record),
         "problems": problems,

@@ -174,9 +174,25 @@ def enable(unit: str) -> None:
     _retried("enable", "--now", unit)
 
 
-def stop(unit: str) -> None:
-    """Stop a unit."""
-    _retried("stop", unit)
+def stop(*units: str) -> None:
+    """Stop units."""
+    _retried("stop", *units)
+
+
+def text(unit: str) -> str:
+    """The unit as systemd puts it together: its file, then its drop-ins. Raises SystemdError."""
+    return systemctl("cat", unit)
+
+
+def downtime_s(unit: str) -> float:
+    """s from the stop signal of the last restart to the moment the new process was ready. Raises SystemdError."""
+    names = ("ActiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+    answer = _retried("show", unit, f"--property={','.join(names)}")
+    found = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+    stopped, ready = (_int(found.get(name)) for name in names)  # in microseconds; 0 when it never happened
+    if not 0 < stopped <= ready:
+        raise SystemdError(f"{unit} was not restarted, or is not up again")
+    return round((ready - stopped) / 1e6, 3)
 
 
 def process_environment(pid: int) -> tuple[dict[str, str], str]:

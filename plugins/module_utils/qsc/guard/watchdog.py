@@ -21,7 +21,7 @@ from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, drift_text, load, sav
 from ..steps import reached
 from ..verdict import Verdict
 from . import activation, page, resume, rollback, systemd
-from .host import MONITOR_TIMER, ROLLBACK_SERVICE, Host
+from .host import Host
 from .rollback import Finding
 
 MISSED_LIMIT = 4
@@ -131,7 +131,7 @@ def _baseline_changed(facts: Facts) -> Finding | None:
 
 def _monitor_stopped(facts: Facts) -> Finding | None:
     if facts.monitor_timer != "active":
-        return Finding("timer_stopped", f"{MONITOR_TIMER} is {facts.monitor_timer}: nobody judges the canary")
+        return Finding("timer_stopped", f"the monitor's timer is {facts.monitor_timer}: nobody judges the canary")
     return None
 
 
@@ -234,13 +234,13 @@ def watch(host: Host) -> list[str]:
         try:
             record = load(host.paths.record)
         except RecordUnreadable as error:
-            return _start_rollback(f"record unreadable: {error.message}", again=host)
+            return _start_rollback(host, f"record unreadable: {error.message}", again=True)
         if record is None or not record.in_flight:
             return _remove_orphans(host, record)
         if record.state == ROLLING_BACK:
-            return _start_rollback(f"canary {record.id} is rolling back: {record.trigger}", again=host)
+            return _start_rollback(host, f"canary {record.id} is rolling back: {record.trigger}", again=True)
         reached("watch.look")
-        resume.start_monitor(record)
+        resume.start_monitor(host, record)
         facts = _facts(host, record)
         finding = diagnose(facts)
         if finding is None and record.state == ACTIVE:
@@ -251,17 +251,17 @@ def watch(host: Host) -> list[str]:
         record = rollback.begin(host, record, finding)
         reached("watch.latch")
         problem = try_io("the record could not be written", lambda: save(host.paths.record, record))
-    notes = _start_rollback(f"canary {record.id}: {finding.trigger}: {finding.reason}")
+    notes = _start_rollback(host, f"canary {record.id}: {finding.trigger}: {finding.reason}")
     return [*notes, problem] if problem else notes
 
 
-def _start_rollback(why: str, *, again: Host | None = None) -> list[str]:
-    """Start the rollback unit. ``again``: the host, where it may have been tried in vain until a human was called."""
-    if again is not None and page.quiet(again):
+def _start_rollback(host: Host, why: str, *, again: bool = False) -> list[str]:
+    """Start the rollback unit. ``again``: it may have been tried in vain until a human was called."""
+    if again and page.quiet(host):
         return [why, "a human was called; tried again later"]
     reached("watch.start")
-    systemd.start(ROLLBACK_SERVICE, block=False)
-    return [why, f"started {ROLLBACK_SERVICE}"]
+    systemd.start(host.guards.rollback_service, block=False)
+    return [why, f"started {host.guards.rollback_service}"]
 
 
 def _remove_orphans(host: Host, record: Record | None) -> list[str]:
@@ -270,7 +270,7 @@ def _remove_orphans(host: Host, record: Record | None) -> list[str]:
     orphans = [path for path in paths if path.exists() or path.is_symlink()]
     if not orphans:
         return []
-    return _start_rollback(f"{', '.join(map(str, orphans))} without a live record", again=host)
+    return _start_rollback(host, f"{', '.join(map(str, orphans))} without a live record", again=True)
 
 
 def _facts(host: Host, record: Record) -> Facts:
@@ -292,7 +292,7 @@ def _facts(host: Host, record: Record) -> Facts:
         dropin_digest=_digest(host.paths.dropin(record.engine_unit)),
         environment_intact=_equal(host, "engine_env", host.engine_env_bytes(record)),
         weights_intact=_equal(host, "weights", host.weights_bytes(record)),
-        monitor_timer=systemd.show(MONITOR_TIMER).active_state,
+        monitor_timer=systemd.show(host.guards.monitor_timer).active_state,
         boot_id=host.clock.boot_id(),
         boot=boot,
         wall=host.clock.wall(),
@@ -431,5 +431,5 @@ def run(host: Host) -> tuple[int, list[str]]:
     except Exception as error:  # noqa: BLE001 - a watchdog that cannot think must not leave the canary unwatched
         return 1, [
             f"the watchdog failed: {type(error).__name__}: {error}",
-            *_start_rollback("nobody guards the canary"),
+            *_start_rollback(host, "nobody guards the canary"),
         ]

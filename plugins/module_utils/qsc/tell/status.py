@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ..verdict import printable
+from .drill import drill_line
 
 
 def status_lines(facts: t.Mapping[str, t.Any]) -> list[str]:
@@ -35,6 +36,8 @@ def status_lines(facts: t.Mapping[str, t.Any]) -> list[str]:
         lines.append(f"frozen    by {facts['frozen']}: no activation; a rollback always")
     if facts.get("page"):
         lines.append(f"PAGE      {printable(facts['page'])}")
+    drill = facts.get("drill")
+    lines.append(f"drill     {drill['timestamp']} {drill_line(drill)}" if drill else "drill     none yet: qsc drill")
     if facts.get("rollback_cmd"):
         lines.append(f"way back  {facts['rollback_cmd']}")
     lines.extend(f"problem   {printable(problem)}" for problem in facts.get("problems", ()))
@@ -64,6 +67,8 @@ def _told(entry: t.Mapping[str, t.Any]) -> str:
         text += f" {entry.get('outcome', '')} ({entry.get('trigger', '')}): {why}"
     elif entry.get("action") == "monitoring_completed":
         text += f" {entry.get('result', '')} after {entry.get('checks_performed', '?')} checks"
+    elif entry.get("action") == "drill_completed":
+        text += f" {drill_line(entry)}"
     elif entry.get("reason"):
         text += f" {entry['reason']}"
     return text
