@@ -28,6 +28,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import (
     SystemdError,
 )
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, rollback, systemd
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger
 from helpers.machine import DIGEST, Machine
 from helpers.samples import BASELINE, CANARY, COLLAPSE, UNIT
 
@@ -731,14 +732,14 @@ def test_published_weights_count_before_an_acknowledgement(machine: Machine) -> 
     unchanged(machine, NotProven, lambda: machine.activate(record, published=BASELINE))
 
 
-@pytest.mark.parametrize("where", ["ledger", "record"])
+@pytest.mark.parametrize("where", ["ledger and /run", "record"])
 def test_a_full_disk_while_committing_leaves_the_run_armed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     record = machine.armed_and_restarted()
     with monkeypatch.context() as patch:
-        if where == "ledger":
-            patch.setattr(files.Ledger, "append", no_space)
+        if where == "ledger and /run":
+            patch.setattr(Ledger, "append", no_space)
         else:
             patch.setattr(activation, "save", no_space)
         with pytest.raises(OSError, match="No space"):
