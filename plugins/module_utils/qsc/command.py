@@ -286,8 +286,9 @@ def _verify(ledger: Ledger) -> int:
     for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
         say(line)
     span = f", sequence {found.first} to {found.last}" if found.entries else ""
-    problems = f"{len(found.problems)} problems" if found.problems else "ok"
-    say(f"{found.entries} entries verified{span}: {problems}")
+    entries = "1 entry" if found.entries == 1 else f"{found.entries} entries"
+    problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
+    say(f"{entries} verified{span}: {problems if found.problems else 'ok'}")
     return VIOLATION if found.problems else OK
 
 

@@ -537,7 +537,7 @@ class _Walk:
     def _end(self) -> None:
         anchor, waiting = self._anchor, len(self._ledger.waiting())
         if waiting:
-            self._notes.append(f"{waiting} entries wait in {self._ledger.pending} for room on the disk")
+            self._notes.append(f"for room on the disk wait in {self._ledger.pending}: {waiting}")
         if anchor is None:
             if self._entries:
                 self._problems.append(

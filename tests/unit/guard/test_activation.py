@@ -16,7 +16,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc import files
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import files, ledger
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import record as records
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import (
     BadInput,
@@ -441,6 +441,21 @@ def test_a_violated_model_needs_an_acknowledgement(machine: Machine) -> None:
     refused(machine, Refused, last, acknowledge="patchtst-other")
     record = machine.arm(acknowledge=last)
     assert record.acknowledged == last
+
+
+def test_a_rotation_hides_no_violation(machine: Machine) -> None:
+    last = ended(machine, VIOLATION)
+    os.rename(machine.paths.ledger, f"{machine.paths.ledger}.1")
+    refused(machine, Refused, last)
+    machine.host.ledger.append("gate_refused", {"canary_model": "patchtst"}, wall=machine.time.wall)
+    refused(machine, Refused, last)
+
+
+def test_a_full_disk_hides_no_violation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_write_all", no_space)
+        last = ended(machine, VIOLATION)
+    refused(machine, Refused, last)
 
 
 def test_another_model_needs_none(machine: Machine) -> None:

@@ -582,7 +582,7 @@ def test_an_entry_waits_and_comes_in_once(log: Ledger, monkeypatch: pytest.Monke
     found = log.find("look", "c2")
     assert found is not None, "a retried rollback would log twice"
     (note,) = whole(log, 1)
-    assert note == f"2 entries wait in {log.pending} for room on the disk"
+    assert note == f"for room on the disk wait in {log.pending}: 2"
     fill(log, 1, begin=3)
     entries = log.entries()
     assert [entry["sequence"] for entry in entries] == [1, 2, 3, 4]

@@ -97,7 +97,7 @@ def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:
     waiting = len(Ledger.at(paths).waiting())
     if waiting:
         raise Refused(
-            f"{waiting} entries wait in {paths.ledger_pending} for room on the disk of {paths.ledger}",
+            f"for room on the disk of {paths.ledger} wait in {paths.ledger_pending}: {waiting}",
             remedy="Make room: the watchdog appends them at its next look.",
         )
     dropins = _empty_dropin_folder(paths)
