@@ -391,13 +391,26 @@ def prepare_waiting(log: Ledger) -> None:
         fill(log, 2, begin=100)
 
 
+def prepare_full(log: Ledger, files: int = 1) -> None:
+    """So many files, and no room for another entry in the current one."""
+    number = len(numbers(log))
+    while len(files_of(log)) < files or log.path.stat().st_size < log.limit - 300:
+        fill(log, 1, begin=number)
+        number += 1
+
+
+def prepare_full_and_torn(log: Ledger) -> None:
+    prepare_full(log)
+    prepare_torn(log)
+
+
 PREPARED: t.Mapping[str, tuple[t.Callable[[Ledger], None], int]] = {
     "new": (prepare_plain, 0),
     "plain": (prepare_plain, 1),
-    "rotation": (prepare_plain, 2),
-    "rotation that drops a file": (prepare_plain, 12),
+    "rotation": (prepare_full, 0),
+    "rotation that drops a file": (functools.partial(prepare_full, files=6), 0),
     "torn": (prepare_torn, 1),
-    "torn, and rotation": (prepare_torn, 2),
+    "torn, and rotation": (prepare_full_and_torn, 0),
     "waiting": (prepare_waiting, 1),
     "waiting and torn": (lambda log: (prepare_waiting(log), prepare_torn(log))[0], 3),
 }
@@ -411,7 +424,7 @@ def test_killed_anywhere(tmp_path: Path, case: str, after: bool) -> None:
     kept = make(tmp_path / "kept", limit=FEW, keep=5)
     fill(kept, count)
     prepare(kept)
-    step = 0
+    step, dropped = 0, [0]
     while True:
         step += 1
         assert step < 200
@@ -429,14 +442,17 @@ def test_killed_anywhere(tmp_path: Path, case: str, after: bool) -> None:
         after_all = numbers(log)
         assert after_all[-2:] == [500, 501], f"killed at step {step}"
         assert len(set(after_all)) == len(after_all), f"logged twice, killed at step {step}"
-        dropped = before[: before.index(after_all[0])] if case == "rotation that drops a file" else []
+        dropped = before[: before.index(after_all[0])] if before else []
         assert after_all[: len(before) - len(dropped)] == before[len(dropped) :], f"lost, killed at step {step}"
         if prepare is prepare_torn:
             assert any(entry.get("cut_text") == '{"torn": ' for entry in log.entries()), (
                 f"hidden, killed at step {step}"
             )
         assert not log.pending.exists()
+        assert json.loads(log.anchor.read_bytes())["owed"] == []
+        assert not [entry for entry in log.entries() if entry["action"] == "ledger_anchored"], "the anchor was there"
     assert step > 5
+    assert ("drops" in case) == bool(dropped), "the oldest file went, or had to stay"
 
 
 # --- rotation
