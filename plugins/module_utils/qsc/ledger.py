@@ -316,10 +316,10 @@ class Ledger:
         return None
 
     def waiting(self) -> list[Entry]:
-        """The entries that wait for room on the disk, oldest first."""
+        """The entries that wait for room on the disk, oldest first. Raises OSError."""
         try:
             data = read_bounded(self.pending, PENDING_BYTES)
-        except OSError:
+        except FileNotFoundError:
             return []
         return [entry for entry in map(_parsed, data.split(b"\n")) if entry is not None and "entry_id" in entry]
 
@@ -397,12 +397,19 @@ def _read(path: Path) -> bytes:
         return data
     try:
         return gzip.decompress(data)
-    except (EOFError, zlib.error) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise OSError(errno.EIO, f"cannot be decompressed: {error}", str(path)) from error
 
 
 def _lines(path: Path) -> list[bytes]:
-    return [line for line in _read(path).split(b"\n") if line]
+    """The lines of a file; none of a damaged archive: that is for ``verify`` to tell, and stops no rollback."""
+    try:
+        data = _read(path)
+    except OSError:
+        if path.suffix != ".gz":
+            raise
+        return []
+    return [line for line in data.split(b"\n") if line]
 
 
 def _first_sequence(path: Path) -> int:
@@ -419,8 +426,8 @@ def _first_sequence(path: Path) -> int:
 def _ends(path: Path) -> tuple[bytes, bytes]:
     """The last line with a line's end, and what stands behind it; the cost does not grow with the file."""
     if path.suffix == ".gz":
-        lines = _read(path).split(b"\n")
-        return (lines[-2] if len(lines) > 1 else b""), b""  # what was compressed is not mended
+        lines = _lines(path)
+        return (lines[-1] if lines else b""), b""  # what was compressed is not mended
     with open(path, "rb") as stream:
         size = stream.seek(0, os.SEEK_END)
         block = _BLOCK

@@ -574,12 +574,15 @@ def test_a_copy_by_an_editor_is_no_part_of_the_ledger(log: Ledger) -> None:
     assert whole(log, 2) == []
 
 
-def test_a_damaged_compressed_file_is_an_error(log: Ledger) -> None:
+@pytest.mark.parametrize("damage", [lambda data: data[:-12], lambda data: b"x" + data, lambda _data: b"\x1f\x8b"])
+def test_a_damaged_archive_is_an_error_and_stops_no_entry(log: Ledger, damage: t.Callable[[bytes], bytes]) -> None:
     fill(log, 2)
     compress(log)
     aside = log.path.with_name("qsc_canary.jsonl.1.gz")
-    aside.write_bytes(aside.read_bytes()[:-12])
-    with pytest.raises(OSError, match=r"jsonl\.1\.gz"):
+    aside.write_bytes(damage(aside.read_bytes()))
+    assert log.find("look", "c5") is None
+    assert [entry["sequence"] for entry in fill(log, 2, begin=2)] == [3, 4]
+    with pytest.raises(OSError, match=r"cannot be decompressed.*jsonl\.1\.gz"):
         verify(log)
 
 
@@ -658,6 +661,18 @@ def test_what_waits_is_bounded(log: Ledger, monkeypatch: pytest.MonkeyPatch) -> 
         log.append("large", {"text": "x" * 600_000}, wall=0.0)
     assert caught.value.errno == errno.ENOSPC
     assert len(log.waiting()) == 1
+
+
+def test_what_waits_is_not_forgotten_when_it_cannot_be_read(log: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_write_all", no_space)
+        fill(log, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "read_bounded", no_space)
+        with pytest.raises(OSError, match="No space"):
+            fill(log, 1, begin=1)
+    fill(log, 1, begin=2)
+    assert numbers(log) == [0, 2]
 
 
 def test_damage_in_what_waits_stops_nothing(log: Ledger) -> None:
