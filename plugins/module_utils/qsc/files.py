@@ -87,11 +87,16 @@ def read_bounded(path: Path, limit: int = STATE_LIMIT) -> bytes:
 def read_json(path: Path, limit: int = STATE_LIMIT) -> t.Any:
     """Parse a bounded JSON file. Raises FileNotFoundError, or RecordUnreadable for all that is not plain JSON."""
     try:
-        return json.loads(read_bounded(path, limit), parse_constant=_refuse_constant, parse_float=_finite)
+        return parse_json(read_bounded(path, limit))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise RecordUnreadable(f"{path} cannot be read: {error}", remedy="Run: qsc rollback") from error
+
+
+def parse_json(data: bytes) -> t.Any:
+    """Parse JSON that may be written again as such: no NaN, nothing infinite. Raises ValueError or RecursionError."""
+    return json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _refuse_constant(name: str) -> t.NoReturn:

@@ -29,6 +29,7 @@ from .files import (
     digest_bytes,
     digest_file,
     fsync_folder,
+    parse_json,
     read_bounded,
     remove,
     timestamp,
@@ -47,6 +48,8 @@ PENDING_BYTES = STATE_LIMIT
 """Bytes of entries that may wait in /run: it is memory."""
 _CUT_CHARACTERS = 4000
 _BLOCK = 1 << 16
+_HIGHEST = 1 << 62
+"""No sequence of ours is as high."""
 _ASIDE = re.compile(r"[.-][0-9][0-9-]*(\.gz)?")
 """How the name of a file put aside goes on: ours (.1), and logrotate's (.1.gz, -20260110)."""
 
@@ -66,13 +69,14 @@ class Anchor:
     def load(cls, path: Path) -> Anchor | None:
         """The anchor; None when there is none, or nothing that can be one. Raises OSError."""
         try:
-            raw = json.loads(read_bounded(path))
+            raw = parse_json(read_bounded(path))
             anchor = cls(int(raw["sequence"]), str(raw["digest"]), int(raw["first"]), tuple(raw["owed"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        return anchor if all(isinstance(entry, dict) and "entry_id" in entry for entry in anchor.owed) else None
+        sound = 0 <= anchor.sequence < _HIGHEST and all(isinstance(entry, dict) and _id(entry) for entry in anchor.owed)
+        return anchor if sound else None
 
 
 @dataclass(frozen=True)
@@ -157,8 +161,8 @@ class Ledger:
         todo = [*anchor.owed, *entries]
         if len(todo) > 1:
             # a try before this one may have been cut off, or may have run out of room, behind some of them
-            written = {entry["entry_id"] for _line, entry in self._logged() if "entry_id" in entry}
-            todo = [entry for entry in todo if entry["entry_id"] not in written]
+            written = {_id(entry) for _line, entry in self._logged()}
+            todo = [entry for entry in todo if _id(entry) not in written]
             anchor = replace(anchor, owed=tuple(entry for entry in anchor.owed if entry in todo))
         last = entries[-1]
         for entry in todo:
@@ -189,7 +193,7 @@ class Ledger:
             os.close(handle)
         if new:
             fsync_folder(self.path.parent)
-        owed = tuple(item for item in anchor.owed if item["entry_id"] != entry["entry_id"])
+        owed = tuple(item for item in anchor.owed if _id(item) != _id(entry))
         anchor = replace(anchor, sequence=entry["sequence"], digest=digest_bytes(line[:-1]), owed=owed)
         # the line is there: an anchor that lags behind is caught up by the next one
         try_io("anchor", lambda: self._save(anchor))
@@ -288,11 +292,11 @@ class Ledger:
         """All readable entries, the newest first: those that wait, then those of all files. Raises OSError."""
         waiting = self.waiting()
         yield from reversed(waiting)
-        seen = {entry.get("entry_id") for entry in waiting}
+        seen = {_id(entry) for entry in waiting}
         for path in reversed(self._files()):
             for line in reversed(_lines(path)):
                 entry = _parsed(line)
-                if entry is not None and (not seen or entry.get("entry_id") not in seen):
+                if entry is not None and _id(entry) not in seen:
                     yield entry
 
     def entries(self) -> list[Entry]:
@@ -321,7 +325,7 @@ class Ledger:
             data = read_bounded(self.pending, PENDING_BYTES)
         except FileNotFoundError:
             return []
-        return [entry for entry in map(_parsed, data.split(b"\n")) if entry is not None and "entry_id" in entry]
+        return [entry for entry in map(_parsed, data.split(b"\n")) if entry is not None and _id(entry)]
 
     def _files(self) -> list[Path]:
         """All files of the ledger, the oldest first, whoever put them aside and by whatever name."""
@@ -360,9 +364,14 @@ def _line(entry: Entry) -> bytes:
     return json.dumps(entry, allow_nan=False).encode() + b"\n"
 
 
+def _id(entry: Entry) -> str:
+    value = entry.get("entry_id")
+    return value if isinstance(value, str) else ""
+
+
 def _parsed(line: bytes) -> Entry | None:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
@@ -373,7 +382,7 @@ def _linked(line: bytes) -> Entry | None:
     entry = _parsed(line)
     if entry is None or isinstance(entry.get("sequence"), bool) or not isinstance(entry.get("sequence"), int):
         return None
-    return entry if entry["sequence"] > 0 and isinstance(entry.get("previous"), str) else None
+    return entry if 0 < entry["sequence"] < _HIGHEST and isinstance(entry.get("previous"), str) else None
 
 
 def _follows(line: bytes, anchor: Anchor) -> bool:
@@ -522,7 +531,8 @@ class _Walk:
         if anchor is not None and sequence == anchor.sequence and digest != anchor.digest:
             self._problems.append(f"{place}: changed, its SHA-256 is not the one that the anchor holds")
         if entry.get("action") == "ledger_repaired":
-            self._notes.append(f"{place}: {entry.get('cut_bytes')} bytes of a torn line were cut off and are kept here")
+            count = printable(str(entry.get("cut_bytes")), 20)
+            self._notes.append(f"{place}: {count} bytes of a torn line were cut off and are kept here")
         elif entry.get("action") == "ledger_anchored":
             self._notes.append(f"{place}: {printable(str(entry.get('reason')))}")
         self._place, self._last, self._digest = place, sequence, digest
