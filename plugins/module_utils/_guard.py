@@ -6,9 +6,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
 from .qsc import agent
@@ -18,7 +15,9 @@ from .qsc.guard import install as _install
 from .qsc.guard import units as _units
 from .qsc.guard.host import Host
 from .qsc.judge import published as _published
+from .qsc.ledger import acting_user
 from .qsc.settings import Paths, Settings
+from .qsc.verdict import printable
 
 
 def carried_digest() -> str:
@@ -41,9 +40,6 @@ def make_host(module: AnsibleModule) -> Host:
 
 
 def _actor(module: AnsibleModule) -> str:
-    try:
-        user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    controller = module.params.get("actor")
-    return f"{user} (ansible: {controller})" if controller else f"{user} (ansible)"
+    """Who acts: the user on the host, whose sudo that was, and who runs the play."""
+    controller = printable(module.params.get("actor") or "", 200)
+    return f"{acting_user()} (ansible: {controller})" if controller else f"{acting_user()} (ansible)"

@@ -79,11 +79,11 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         with host.lock():
             write_atomic(host.paths.gate_report, str(gate.get("report") or gate.get("reason") or "").encode())
             if refused:
-                host.ledger.append("gate_refused", _entry(module, host.actor), wall=host.clock.wall())
+                host.ledger.append("gate_refused", _entry(module), wall=host.clock.wall())
     return {"changed": False, "path": str(host.paths.gate_report), "refused": refused}
 
 
-def _entry(module: AnsibleModule, actor: str) -> dict[str, t.Any]:
+def _entry(module: AnsibleModule) -> dict[str, t.Any]:
     gate = module.params["gate"]
     violations = [
         f"{name}: {violation.get('message', '')}"
@@ -96,7 +96,6 @@ def _entry(module: AnsibleModule, actor: str) -> dict[str, t.Any]:
     ]
     return {
         "canary_model": module.params["model"],
-        "actor": actor,
         "reason": printable(str(gate.get("reason") or "the gate did not pass")),
         "violations": [printable(text) for text in violations[:50]],
         "quality_gate_events": gate.get("events"),

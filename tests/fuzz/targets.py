@@ -16,7 +16,7 @@ from pathlib import Path
 
 from qsc import record
 from qsc.errors import BadInput, RecordUnreadable, TelemetryError
-from qsc.files import Ledger, read_json
+from qsc.files import read_json
 from qsc.guard.systemd import acknowledged
 from qsc.guard.watchdog import remembered
 from qsc.guard.weights import SUM_TOLERANCE, parse_baseline
@@ -27,6 +27,7 @@ from qsc.judge.monitor import RunState
 from qsc.judge.published import weights_in
 from qsc.judge.stream import entry_of
 from qsc.judge.summary import MOST_MODELS, Summary, ensemble_figures, model_figures
+from qsc.ledger import Ledger, verify
 from qsc.settings import MODEL_NAME, Settings
 from qsc.tell import report
 from qsc.tell.status import ledger_line
@@ -253,14 +254,37 @@ def json_file(data: bytes) -> None:
 
 def ledger(data: bytes) -> None:
     """Whatever stands in the ledger is shown in lines for a terminal, and the next entry can be appended."""
-    path = FOLDER / "ledger.jsonl"
-    path.write_bytes(data)
-    log = Ledger(path)
+    log = _log()
+    log.path.write_bytes(data)
     for entry in log.entries():
         need(ledger_line(entry).isprintable(), "a line is not for a terminal")
-    before = len(log.entries())
+    _appends(log)
+
+
+def ledger_state(data: bytes) -> None:
+    """Whatever stands in the ledger's anchor and waits in /run, the next entry can be appended."""
+    log = _log()
+    anchor, _line_end, waiting = data.partition(b"\n")
+    log.anchor.write_bytes(anchor)
+    log.pending.write_bytes(waiting)
+    _appends(log)
+
+
+def _log() -> Ledger:
+    names = ("ledger.jsonl", "ledger_anchor.json", "ledger_pending.jsonl", "config.json")
+    for name in names:
+        (FOLDER / name).unlink(missing_ok=True)
+    return Ledger(*(FOLDER / name for name in names))
+
+
+def _appends(log: Ledger) -> None:
+    for found in (*verify(log).problems, *verify(log).notes):
+        need(found.isprintable(), "a finding is not for a terminal")
     log.append("fuzzed", {}, wall=1.0)
-    need(len(log.entries()) == before + 1 and log.tail(1)[0]["action"] == "fuzzed", "the entry was swallowed")
+    before = len(log.entries())
+    need(log.tail(1)[0]["action"] == "fuzzed", "the entry was swallowed")
+    log.append("fuzzed", {}, wall=2.0)
+    need(len(log.entries()) == before + 1, "the second entry was swallowed")
 
 
 def watchdog_memory(data: bytes) -> None:
@@ -275,6 +299,6 @@ TARGETS: t.Mapping[str, t.Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         decision, reports, entries, stream_id, published, verdict, run_state, progress, records, settings,
-        acknowledgement, baseline, json_file, ledger, watchdog_memory,
+        acknowledgement, baseline, json_file, ledger, ledger_state, watchdog_memory,
     )
 }  # fmt: skip

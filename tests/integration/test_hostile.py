@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import Ledger
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.weights import checked_baseline, plan_weights
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection import Connection
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.gate import evaluate
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.monitor import run_unit
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.options import GateOptions
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import StreamReader, StreamTooLarge
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import save
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.report import gate_result, verdict_lines
@@ -149,7 +149,7 @@ def test_hostile_names_reach_nothing_unescaped(tmp_path, redis_server):
     code, lines = host.monitor()
     assert code == 1
     verdict = host.verdict
-    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger = Ledger(*(tmp_path / name for name in ("ledger.jsonl", "anchor.json", "pending.jsonl", "config.json")))
     ledger.append(
         "rollback_executed",
         {"trigger": "qsc_monitor_violation", "violations": [item.message for item in verdict.violations]},

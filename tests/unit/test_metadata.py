@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import __version__
+
 
 def load(path: Path) -> t.Any:
     return yaml.safe_load(path.read_text())
@@ -54,6 +56,11 @@ def test_the_version_has_release_notes(root: Path) -> None:
     version = load(root / "galaxy.yml")["version"]
     assert version in load(root / "changelogs/changelog.yaml")["releases"]
     assert version.replace(".", "\\.") in (root / "CHANGELOG.md").read_text()
+
+
+def test_the_core_knows_the_version(root: Path) -> None:
+    """Every entry of the ledger names it."""
+    assert load(root / "galaxy.yml")["version"] == __version__
 
 
 def test_every_module_dates_from_this_version(root: Path, modules: dict[str, dict[str, t.Any]]) -> None:

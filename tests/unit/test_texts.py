@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -97,3 +98,18 @@ def test_code_carries_its_licence(texts: dict[str, str]) -> None:
         if wanted not in "\n".join(text.splitlines()[:12]):
             missing.append(name)
     assert missing == []
+
+
+def test_the_docs_name_every_action_of_the_ledger(root: Path) -> None:
+    actions: set[str] = set()
+    for path in (*(root / "plugins/module_utils/qsc").rglob("*.py"), *(root / "plugins/modules").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            if ast.unparse(node.func) in ("host.log", "host.ledger.append", "real.ledger.append", "self._entry"):
+                first = node.args[0]
+                parts = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
+                actions |= {str(part.value) for part in parts if isinstance(part, ast.Constant)}
+    assert {"canary_activated", "rollback_executed", "orphan_removed", "ledger_repaired", "paged"} <= actions
+    docs = (root / "docs/how-it-works.md").read_text()
+    assert [action for action in sorted(actions) if f"`{action}`" not in docs] == []

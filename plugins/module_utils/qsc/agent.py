@@ -49,6 +49,7 @@ FILES = (
     "judge/rules.py",
     "judge/stream.py",
     "judge/summary.py",
+    "ledger.py",
     "record.py",
     "settings.py",
     "steps.py",

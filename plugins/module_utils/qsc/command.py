@@ -10,7 +10,6 @@ Imports stand inside the functions: a check every 30 s must not load what it doe
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import os
 import sys
@@ -24,6 +23,7 @@ from .settings import DrillPaths, Paths, Settings
 if t.TYPE_CHECKING:
     from .guard.host import Host
     from .judge.connection import Connection
+    from .ledger import Ledger
 
 OK, VIOLATION, ERROR, WAITING, PAGED = 0, 1, 2, 4, 5
 """Exit codes of all subcommands but ``gate`` (0 pass, 2 fail or error, 3 collection complete)."""
@@ -37,6 +37,7 @@ One model of the ensemble runs as a canary; this command shows and ends such a r
   qsc scoreboard        the monitor's last report
   qsc rollback          restore the baseline now, and prove it (root)
   qsc log               what happened on this host
+  qsc log --verify      is every line of it as it was written?
   qsc acknowledge       close a page: a rollback could not be proven, and you know why (root)
   qsc drill             rehearse the way back on a scratch unit, never on the engine (root)
 
@@ -104,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     log = add("log", "print the ledger")
     log.add_argument("-n", type=int, default=20, metavar="N", help="the newest N entries (default 20; 0: all)")
     log.add_argument("--json", action="store_true", help="one JSON object a line")
+    log.add_argument(
+        "--verify",
+        action="store_true",
+        help="print no entry but every line that was changed, removed or moved; 1 when there is one",
+    )
     acknowledge = add("acknowledge", "close the page that a rollback in vain has opened; the host tries anew")
     acknowledge.add_argument("--reason", required=True, help="what was wrong, for the ledger")
     drill = add("drill", "rehearse activation, violation and rollback on a scratch unit, never on the engine")
@@ -148,11 +154,9 @@ def _guard_host() -> Host:
 def _actor() -> str:
     if "INVOCATION_ID" in os.environ and not sys.stdin.isatty() and os.getppid() == 1:
         return "systemd"
-    user = os.environ.get("SUDO_USER")
-    try:
-        return user or getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+    from .ledger import acting_user
+
+    return acting_user()
 
 
 def _connection(settings: Settings, paths: Paths) -> Connection:
@@ -263,14 +267,29 @@ def _rollback(options: argparse.Namespace) -> int:
 
 
 def _log(options: argparse.Namespace) -> int:
-    from .files import Ledger
+    from .ledger import Ledger
     from .tell.status import ledger_line
 
-    ledger = Ledger(Paths().ledger)
+    ledger = Ledger.at(Paths())
+    if options.verify:
+        return _verify(ledger)
     entries = ledger.tail(options.n) if options.n > 0 else ledger.entries()
     for entry in entries:
         say(json.dumps(entry) if options.json else ledger_line(entry))
     return OK
+
+
+def _verify(ledger: Ledger) -> int:
+    from .ledger import verify
+
+    found = verify(ledger)
+    for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
+        say(line)
+    span = f", sequence {found.first} to {found.last}" if found.entries else ""
+    entries = "1 entry" if found.entries == 1 else f"{found.entries} entries"
+    problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
+    say(f"{entries} verified{span}: {problems if found.problems else 'ok'}")
+    return VIOLATION if found.problems else OK
 
 
 def _acknowledge(options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Files that survive a crash: atomic replacement, bounded reading, the ledger, the lock, the clock."""
+"""Files that survive a crash: atomic replacement, bounded reading, the lock, the clock."""
 
 from __future__ import annotations
 
@@ -87,11 +87,16 @@ def read_bounded(path: Path, limit: int = STATE_LIMIT) -> bytes:
 def read_json(path: Path, limit: int = STATE_LIMIT) -> t.Any:
     """Parse a bounded JSON file. Raises FileNotFoundError, or RecordUnreadable for all that is not plain JSON."""
     try:
-        return json.loads(read_bounded(path, limit), parse_constant=_refuse_constant, parse_float=_finite)
+        return parse_json(read_bounded(path, limit))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise RecordUnreadable(f"{path} cannot be read: {error}", remedy="Run: qsc rollback") from error
+
+
+def parse_json(data: bytes) -> t.Any:
+    """Parse JSON that may be written again as such: no NaN, nothing infinite. Raises ValueError or RecursionError."""
+    return json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _refuse_constant(name: str) -> t.NoReturn:
@@ -185,92 +190,6 @@ class Lock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
-
-
-class Ledger:
-    """The append-only JSONL log. Each line has a sequence number and the SHA-256 of the line before it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, action: str, fields: t.Mapping[str, t.Any], *, wall: float) -> dict[str, t.Any]:
-        """Append one entry, durably, and return it. The caller holds the lock."""
-        last = self._last_line()
-        sequence = 1
-        if last:
-            try:
-                sequence = int(json.loads(last)["sequence"]) + 1
-            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-                sequence = len(self._lines()) + 1
-        entry: dict[str, t.Any] = {"timestamp": timestamp(wall), "action": action}
-        entry.update(fields)
-        entry["sequence"] = sequence
-        entry["previous"] = digest_bytes(last) if last else ""
-        line = json.dumps(entry, allow_nan=False).encode() + b"\n"
-        new = not self.path.exists()
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(handle, "ab") as stream:
-            if new:
-                os.fchmod(stream.fileno(), 0o644)  # whatever the umask of the unit that wrote first
-            if last and not self._ends_with_newline():
-                stream.write(b"\n")  # a torn line of a crash: close it, or it would swallow this entry
-            stream.write(line)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if new:
-            fsync_folder(self.path.parent)
-        return entry
-
-    def entries(self) -> list[dict[str, t.Any]]:
-        """All readable entries, oldest first. A torn line is left out."""
-        found = []
-        for line in self._lines():
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(entry, dict):
-                found.append(entry)
-        return found
-
-    def tail(self, count: int) -> list[dict[str, t.Any]]:
-        """The newest ``count`` entries, oldest first."""
-        return self.entries()[-count:]
-
-    def find(self, action: str, canary_id: str) -> dict[str, t.Any] | None:
-        """The newest entry of that action for that canary, if any."""
-        for entry in reversed(self.entries()):
-            if entry.get("action") == action and entry.get("canary_id") == canary_id:
-                return entry
-        return None
-
-    def _lines(self) -> list[bytes]:
-        try:
-            with open(self.path, "rb") as stream:
-                return [line for line in stream.read().split(b"\n") if line]
-        except FileNotFoundError:
-            return []
-
-    def _last_line(self) -> bytes:
-        """The last line, read from the end so that the cost does not grow with the ledger."""
-        try:
-            with open(self.path, "rb") as stream:
-                size = stream.seek(0, os.SEEK_END)
-                block = 65536
-                while True:
-                    start = max(0, size - block)
-                    stream.seek(start)
-                    lines = [line for line in stream.read().split(b"\n") if line]
-                    if start == 0 or len(lines) > 1:
-                        return lines[-1] if lines else b""
-                    block *= 4
-        except FileNotFoundError:
-            return b""
-
-    def _ends_with_newline(self) -> bool:
-        with open(self.path, "rb") as stream:
-            stream.seek(-1, os.SEEK_END)
-            return stream.read(1) == b"\n"
 
 
 def try_io(what: str, action: t.Callable[[], object]) -> str | None:

@@ -108,6 +108,14 @@ class Paths:
         return self._at("var/log/qsc_canary/qsc_canary.jsonl")
 
     @property
+    def ledger_anchor(self) -> Path:
+        return self.state / "ledger_anchor.json"
+
+    @property
+    def ledger_pending(self) -> Path:
+        return self.run / "ledger_pending.jsonl"
+
+    @property
     def run(self) -> Path:
         return self._at("run/qsc_canary")
 

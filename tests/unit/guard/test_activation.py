@@ -16,7 +16,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc import files
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import files, ledger
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import record as records
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import (
     BadInput,
@@ -28,6 +28,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import (
     SystemdError,
 )
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, rollback, systemd
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger
 from helpers.machine import DIGEST, Machine
 from helpers.samples import BASELINE, CANARY, COLLAPSE, UNIT
 
@@ -442,6 +443,21 @@ def test_a_violated_model_needs_an_acknowledgement(machine: Machine) -> None:
     assert record.acknowledged == last
 
 
+def test_a_rotation_hides_no_violation(machine: Machine) -> None:
+    last = ended(machine, VIOLATION)
+    os.rename(machine.paths.ledger, f"{machine.paths.ledger}.1")
+    refused(machine, Refused, last)
+    machine.host.ledger.append("gate_refused", {"canary_model": "patchtst"}, wall=machine.time.wall)
+    refused(machine, Refused, last)
+
+
+def test_a_full_disk_hides_no_violation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_write_all", no_space)
+        last = ended(machine, VIOLATION)
+    refused(machine, Refused, last)
+
+
 def test_another_model_needs_none(machine: Machine) -> None:
     ended(machine, VIOLATION)
     assert machine.arm(model="xgb").model == "xgb"
@@ -731,14 +747,14 @@ def test_published_weights_count_before_an_acknowledgement(machine: Machine) -> 
     unchanged(machine, NotProven, lambda: machine.activate(record, published=BASELINE))
 
 
-@pytest.mark.parametrize("where", ["ledger", "record"])
+@pytest.mark.parametrize("where", ["ledger and /run", "record"])
 def test_a_full_disk_while_committing_leaves_the_run_armed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     record = machine.armed_and_restarted()
     with monkeypatch.context() as patch:
-        if where == "ledger":
-            patch.setattr(files.Ledger, "append", no_space)
+        if where == "ledger and /run":
+            patch.setattr(Ledger, "append", no_space)
         else:
             patch.setattr(activation, "save", no_space)
         with pytest.raises(OSError, match="No space"):

@@ -328,6 +328,7 @@ def test_the_first_failed_step_is_named_and_logged(
 def test_a_result_that_cannot_be_logged_is_a_failure(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     ending(monkeypatch, lambda _self: None)
     machine.paths.ledger.mkdir()
+    machine.paths.ledger_pending.mkdir()  # nor can it wait
     assert drill.run(machine.host).failed_step == "ledger"
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -14,15 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, ledger
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import record as records
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, RecordUnreadable, Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install as i
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger, verify
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
 from helpers.samples import UNIT, make_record
 
 SECRET = "hunter2-secret"
 SETTINGS = Settings.from_dict({"min_events": 50})
+
+
+def no_space(*_arguments: object) -> t.NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
@@ -248,14 +254,34 @@ def test_a_full_disk_leaves_the_old_agent(paths: Paths, monkeypatch: pytest.Monk
 def test_uninstall_leaves_the_ledger_alone(paths: Paths) -> None:
     i.install(SETTINGS, SECRET, paths)
     records.save(paths.record, make_record(state="rolled_back"))
-    paths.ledger.write_text("{}\n")
+    Ledger.at(paths).append("canary_activated", {}, wall=0.0)
     before = everything(paths)
     planned = i.uninstall(paths, dry_run=True)
     assert everything(paths) == before
     assert i.uninstall(paths) == planned
-    assert [path for path in paths.prefix.rglob("*") if not path.is_dir()] == [paths.ledger]
+    left = [path for path in paths.prefix.rglob("*") if not path.is_dir()]
+    assert sorted(left) == sorted([paths.ledger, paths.ledger_anchor])
+    found = verify(Ledger.at(paths))
+    assert (found.entries, found.problems) == (1, []), "its anchor is a part of it"
     assert not paths.dropin(UNIT).parent.exists()
     assert i.uninstall(paths) == []
+
+
+@pytest.mark.usefixtures("few_files")
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_uninstall_loses_no_entry_that_waits(paths: Paths, monkeypatch: pytest.MonkeyPatch, dry_run: bool) -> None:
+    i.install(SETTINGS, SECRET, paths)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_write_all", no_space)
+        Ledger.at(paths).append("rollback_executed", {}, wall=0.0)
+    before = everything(paths)
+    with pytest.raises(Refused, match=r"wait in .*ledger_pending\.jsonl: 1") as caught:
+        i.uninstall(paths, dry_run=dry_run)
+    assert "Make room" in caught.value.remedy
+    assert everything(paths) == before
+    Ledger.at(paths).flush(wall=0.0)
+    i.uninstall(paths)
+    assert not paths.command.exists()
 
 
 @pytest.mark.usefixtures("few_files")

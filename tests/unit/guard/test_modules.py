@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
+import pwd
 import typing as t
 from pathlib import Path
 
@@ -129,9 +131,10 @@ def test_weights_refused(run: Run, values: dict[str, t.Any], word: str) -> None:
 # --- qsc_canary: the whole way
 
 
-def test_the_way_of_a_canary(run: Run, machine: Machine) -> None:
+def test_the_way_of_a_canary(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = machine.files()
     common = {"settings": settings(machine), "actor": "job 17"}
+    monkeypatch.setenv("SUDO_USER", "bob")
     wish = {"state": "armed", "model": "patchtst", "baseline_path": str(machine.baseline_path), **common}
     preflight = run("qsc_canary", check=True, **wish)
     assert preflight.data["changed"]
@@ -164,7 +167,10 @@ def test_the_way_of_a_canary(run: Run, machine: Machine) -> None:
     assert active["proof"]["state"] == "canary"
     assert active["rollback_cmd"] == f"/usr/local/bin/qsc rollback --id {active['record']['id']}"
     assert any("the engine acknowledged these weights" in line for line in active["summary"])
-    assert machine.ledger("canary_activated")[0]["actor"].endswith("(ansible: job 17)")
+    assert (
+        machine.ledger("canary_activated")[0]["actor"]
+        == f"{pwd.getpwuid(os.geteuid()).pw_name} by sudo of bob (ansible: job 17)"
+    )
 
     machine.write_verdict()
     info = run("qsc_canary_info", settings=settings(machine)).data

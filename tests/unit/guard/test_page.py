@@ -11,8 +11,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, Busy
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import page, rollback
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger
 from helpers.machine import Machine
 
 
@@ -53,6 +54,23 @@ def test_then_a_human_is_called_once(machine: Machine) -> None:
     (entry,) = machine.ledger("paged")
     assert entry["canary_id"] == machine.record().id
     assert entry["tries"] == 8
+
+
+def test_a_page_is_logged_under_the_lock(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writers at once would fork the ledger's chain."""
+    stuck(machine)
+    tries(machine, 7)
+    real, alone = Ledger.append, []
+
+    def append(log: Ledger, action: str, fields: t.Mapping[str, t.Any], *, wall: float) -> dict[str, t.Any]:
+        with pytest.raises(Busy), machine.host.lock(wait_s=0.0):
+            pass
+        alone.append(action)
+        return real(log, action, fields, wall=wall)
+
+    monkeypatch.setattr(Ledger, "append", append)
+    tries(machine, 1)
+    assert alone == ["paged"]
 
 
 def test_success_forgets_the_tries_but_not_the_page(machine: Machine) -> None:

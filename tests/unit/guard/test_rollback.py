@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc import files
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import files, ledger
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import (
     Busy,
     NotProven,
@@ -26,6 +26,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import (
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import rollback, watchdog
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.rollback import Finding
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record
 from helpers.machine import Machine
 from helpers.samples import BASELINE, COLLAPSE, UNIT, make_record
@@ -97,7 +98,7 @@ def test_order(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     it; the ledger is written before the record that ends the retries."""
     machine.run_canary()
     machine.engine.start_limit_hit = True
-    real_remove, real_append, real_save = files.remove, files.Ledger.append, rollback.save
+    real_remove, real_append, real_save = files.remove, Ledger.append, rollback.save
 
     def remove(path: Path) -> bool:
         found = real_remove(path)
@@ -105,16 +106,16 @@ def test_order(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
             machine.events.append(f"remove {path.name}")
         return found
 
-    def append(ledger: files.Ledger, action: str, fields: t.Mapping[str, t.Any], *, wall: float) -> dict[str, t.Any]:
+    def append(log: Ledger, action: str, fields: t.Mapping[str, t.Any], *, wall: float) -> dict[str, t.Any]:
         machine.events.append(f"ledger {action}")
-        return real_append(ledger, action, fields, wall=wall)
+        return real_append(log, action, fields, wall=wall)
 
     def save(path: Path, record: Record) -> None:
         machine.events.append(f"record {record.state}")
         real_save(path, record)
 
     monkeypatch.setattr(rollback, "remove", remove)
-    monkeypatch.setattr(files.Ledger, "append", append)
+    monkeypatch.setattr(Ledger, "append", append)
     monkeypatch.setattr(rollback, "save", save)
     violated(machine)
     assert machine.events == [
@@ -178,7 +179,7 @@ KILL_POINTS: t.Mapping[str, tuple[object, str]] = {
     "before reset-failed": (rollback.systemd, "reset_failed"),
     "before the restart": (rollback.systemd, "restart"),
     "in the proof": (rollback.systemd, "prove"),
-    "before the ledger": (files.Ledger, "append"),
+    "before the ledger": (Ledger, "append"),
     "between ledger and record": (rollback, "transition"),
 }
 
@@ -335,7 +336,7 @@ def test_an_unreadable_record_is_put_aside_and_the_baseline_restored(machine: Ma
     assert not end(machine, "manual").changed
 
 
-@pytest.mark.parametrize("where", ["save", "ledger"])
+@pytest.mark.parametrize("where", ["save", "ledger and /run"])
 def test_a_full_disk_stops_no_restart_but_is_an_error(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -344,7 +345,7 @@ def test_a_full_disk_stops_no_restart_but_is_an_error(
         if where == "save":
             patch.setattr(rollback, "save", no_space)
         else:
-            patch.setattr(files.Ledger, "append", no_space)
+            patch.setattr(Ledger, "append", no_space)
         with pytest.raises(OSError, match="No space"):
             violated(machine)
         machine.check_baseline()  # first the engine, then the books
@@ -356,6 +357,44 @@ def test_a_full_disk_stops_no_restart_but_is_an_error(
     assert machine.engine.pid == pid, "a repeated rollback needs no second restart"
     assert machine.record().state == "rolled_back"
     assert [entry["canary_id"] for entry in machine.ledger("rollback_executed")] == [record.id]
+
+
+def test_a_full_disk_of_the_ledger_ends_the_run_and_the_entry_waits(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = machine.run_canary()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_write_all", no_space)
+        outcome = violated(machine)
+        machine.check_baseline()
+        assert machine.record().state == "rolled_back"
+        assert any(str(machine.paths.ledger_pending) in note for note in outcome.notes)
+        (entry,) = machine.ledger("rollback_executed")
+        assert "sequence" not in entry
+        watchdog.watch(machine.host)
+        assert machine.paths.ledger_pending.exists(), "there is still no room"
+        machine.time.sleep(3600)
+    watchdog.watch(machine.host)
+    assert not machine.paths.ledger_pending.exists()
+    (after,) = machine.ledger("rollback_executed")
+    assert (after["canary_id"], after["sequence"], after["timestamp"]) == (record.id, 2, entry["timestamp"])
+    assert ledger.verify(machine.host.ledger).problems == []
+
+
+def test_a_full_disk_everywhere_logs_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record cannot be written either: the rollback is tried again, and finds the entry that waits."""
+    machine.run_canary()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_write_all", no_space)
+        patch.setattr(rollback, "save", no_space)
+        for _try in range(3):
+            with pytest.raises(OSError, match="No space"):
+                violated(machine)
+            machine.check_baseline()
+    violated(machine)
+    assert machine.record().state == "rolled_back"
+    watchdog.watch(machine.host)
+    assert [entry["sequence"] for entry in machine.ledger("rollback_executed")] == [2]
 
 
 @pytest.mark.parametrize("name", ["engine.env", "qsc_canary.conf"])

@@ -126,6 +126,13 @@ def test_the_ledger_in_lines(machine: Machine, finding: rollback.Finding) -> Non
     assert all(line.isprintable() for line in lines)
 
 
+def test_an_entry_that_waits_says_so() -> None:
+    entry = {"action": "orphan_removed", "reason": "why", "sequence": 1}
+    assert ledger_line(entry).endswith("why")
+    del entry["sequence"]
+    assert ledger_line(entry).endswith("why (waits for room on the disk)")
+
+
 def test_the_deadline_of_a_safe_run_is_the_end_of_its_hold(machine: Machine) -> None:
     from dataclasses import replace
 

@@ -172,6 +172,37 @@ def test_log(run: Run, machine: Machine) -> None:
     assert entries == machine.ledger()
 
 
+def test_log_verify(run: Run, machine: Machine) -> None:
+    assert run("log", "--verify") == (0, "0 entries verified: ok\n", "")
+    record = machine.run_canary()
+    run("rollback")
+    assert run("log", "--verify") == (0, "2 entries verified, sequence 1 to 2: ok\n", "")
+    good = machine.paths.ledger.read_text()
+    machine.paths.ledger.write_text(good.replace('"canary_weight": 0.1', '"canary_weight": 0.2'))
+    code, out, err = run("log", "--verify")
+    assert (code, err) == (1, "")
+    problem, total = out.splitlines()
+    assert problem.startswith("qsc_canary.jsonl line 1 (sequence 1, canary_activated): changed, its SHA-256 is not")
+    assert total == "2 entries verified, sequence 1 to 2: 1 problem"
+    machine.paths.ledger.write_text(good + '{"torn')
+    assert run("log", "--verify")[0] == 1
+    machine.host.log("look", record)
+    code, out, _err = run("log", "--verify")
+    assert code == 0
+    assert out.splitlines()[0].startswith(
+        "note: qsc_canary.jsonl line 3 (sequence 3, ledger_repaired): 6 bytes of a torn"
+    )
+    assert out.splitlines()[-1] == "4 entries verified, sequence 1 to 4: ok"
+
+
+def test_log_verify_that_cannot_read(run: Run, machine: Machine) -> None:
+    machine.paths.ledger.symlink_to("elsewhere")
+    (machine.paths.ledger.parent / "elsewhere").write_text("{}\n")
+    code, out, err = run("log", "--verify")
+    assert (code, out) == (2, "")
+    assert str(machine.paths.ledger) in err
+
+
 def test_scoreboard(run: Run, machine: Machine) -> None:
     code, _out, err = run("scoreboard")
     assert code == 2

@@ -1,13 +1,12 @@
 # Copyright (c) 2026, the qsc.canary authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that survive a crash: the old content or the new, a ledger that shows what was torn, one writer at a time."""
+"""Files that survive a crash: the old content or the new, one writer at a time."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import signal
 import stat
@@ -72,22 +71,6 @@ def test_write_atomic_cannot_be_interrupted_halfway(tmp_path: Path, monkeypatch:
     assert path.read_text() == "old"
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> t.Iterator[Path]:
-    """A real file system of 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_keeps_the_old_file(small_disk: Path) -> None:
     path = small_disk / "file"
     files.write_atomic(path, b"old")
@@ -96,16 +79,6 @@ def test_a_full_disk_keeps_the_old_file(small_disk: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == b"old"
     assert [item.name for item in small_disk.iterdir()] == ["file"]
-
-
-def test_a_full_disk_tears_a_ledger_line_and_the_next_entry_survives(small_disk: Path) -> None:
-    ledger = files.Ledger(small_disk / "ledger")
-    ledger.append("first", {}, wall=0.0)
-    with pytest.raises(OSError):
-        ledger.append("too large", {"text": "x" * 100_000}, wall=1.0)
-    os.truncate(ledger.path, 5000)
-    ledger.append("third", {}, wall=2.0)
-    assert [entry["action"] for entry in ledger.entries()] == ["first", "third"]
 
 
 def test_order_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,14 +102,6 @@ def test_order_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps.clear()
     assert files.remove(tmp_path / "file")
     assert steps == ["fsync folder"]
-    steps.clear()
-    ledger = files.Ledger(tmp_path / "ledger")
-    line = json.dumps(ledger.append("first", {}, wall=0.0)) + "\n"
-    assert steps == [f"fsync file {len(line)}", "fsync folder"]
-    steps.clear()
-    ledger.append("second", {}, wall=0.0)
-    assert len(steps) == 1
-    assert steps[0].startswith("fsync file")
 
 
 def test_remove_what_is_not_there(tmp_path: Path) -> None:
@@ -211,86 +176,6 @@ def test_digests(tmp_path: Path) -> None:
     path.write_bytes(b"abc")
     assert files.digest_file(path) == files.digest_bytes(b"abc") == hashlib.sha256(b"abc").hexdigest()
     assert files.digest_file(tmp_path / "none") is None
-
-
-# --- Ledger
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> files.Ledger:
-    return files.Ledger(tmp_path / "ledger.jsonl")
-
-
-def test_an_empty_ledger(ledger: files.Ledger) -> None:
-    assert (ledger.entries(), ledger.tail(5), ledger.find("x", "y")) == ([], [], None)
-
-
-def test_sequence_and_chain(ledger: files.Ledger) -> None:
-    for number in range(5):
-        ledger.append("look", {"canary_id": f"c{number % 2}", "number": number}, wall=1_768_023_795.123)
-    lines = ledger.path.read_bytes().splitlines()
-    entries = [json.loads(line) for line in lines]
-    assert entries == ledger.entries()
-    assert [entry["sequence"] for entry in entries] == [1, 2, 3, 4, 5]
-    assert [entry["previous"] for entry in entries] == ["", *(hashlib.sha256(line).hexdigest() for line in lines[:-1])]
-    assert entries[0]["timestamp"] == "2026-01-10T05:43:15.123Z"
-    assert [entry["number"] for entry in ledger.tail(2)] == [3, 4]
-    assert len(ledger.tail(50)) == 5
-
-
-def test_find_gives_the_newest_of_that_run(ledger: files.Ledger) -> None:
-    for number, (action, run) in enumerate([("a", "x"), ("a", "y"), ("b", "x"), ("a", "x"), ("a", "y")]):
-        ledger.append(action, {"canary_id": run, "number": number}, wall=0.0)
-    found = ledger.find("a", "x")
-    assert found is not None
-    assert found["number"] == 3
-    assert ledger.find("b", "y") is None
-    assert ledger.find("c", "x") is None
-
-
-@pytest.mark.parametrize(
-    "torn", [b'{"timestamp": "2026-01', b"\x00\x00\x00", b"\xff\xfe", b'{"sequence": "many"}', b"5", b'{"a": 1}\n[]']
-)
-def test_a_torn_last_line_swallows_nothing(ledger: files.Ledger, torn: bytes) -> None:
-    ledger.append("before", {"canary_id": "x"}, wall=0.0)
-    with open(ledger.path, "ab") as stream:
-        stream.write(torn)
-    entry = ledger.append("after", {"canary_id": "x"}, wall=0.0)
-    last = torn.splitlines()[-1]
-    assert entry["previous"] == hashlib.sha256(last).hexdigest(), "the torn line is part of the chain"
-    assert entry["sequence"] > 1
-    lines = ledger.path.read_bytes().splitlines()
-    assert json.loads(lines[-1]) == entry
-    assert lines[-2] == last
-    assert ledger.find("after", "x") == entry
-    assert ledger.find("before", "x") is not None
-
-
-@pytest.mark.parametrize("length", [10, 65_000, 65_536, 70_000, 300_000, 1_200_000])
-def test_the_last_line_however_long(ledger: files.Ledger, length: int) -> None:
-    ledger.append("first", {}, wall=0.0)
-    ledger.append("long", {"text": "x" * length}, wall=0.0)
-    last = ledger.path.read_bytes().splitlines()[-1]
-    entry = ledger.append("next", {}, wall=0.0)
-    assert (entry["sequence"], entry["previous"]) == (3, hashlib.sha256(last).hexdigest())
-
-
-def test_appending_costs_the_same_in_a_long_ledger(ledger: files.Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = json.dumps({"sequence": 7, "text": "x" * 100}).encode() + b"\n"
-    ledger.path.write_bytes(line * 20_000)
-    monkeypatch.setattr(files.Ledger, "_lines", no_space)  # whoever reads all of it fails here
-    assert ledger.append("next", {}, wall=0.0)["sequence"] == 8
-
-
-def test_the_ledger_is_append_only_json(ledger: files.Ledger) -> None:
-    with pytest.raises(ValueError):
-        ledger.append("nan", {"value": float("nan")}, wall=0.0)
-    assert not ledger.path.exists()
-    (ledger.path.parent / "other").write_text("")
-    ledger.path.symlink_to("other")
-    with pytest.raises(OSError):
-        ledger.append("through a link", {}, wall=0.0)
-    assert (ledger.path.parent / "other").read_text() == ""
 
 
 # --- Lock

@@ -239,6 +239,8 @@ def test_what_is_no_name_of_a_model(name: t.Any) -> None:
         ("verdict", "/var/lib/qsc_canary/monitor/verdict.json"),
         ("scoreboard", "/var/lib/qsc_canary/monitor/reports/scoreboard_latest.md"),
         ("ledger", "/var/log/qsc_canary/qsc_canary.jsonl"),
+        ("ledger_anchor", "/var/lib/qsc_canary/ledger_anchor.json"),
+        ("ledger_pending", "/run/qsc_canary/ledger_pending.jsonl"),
         ("engine_env", "/run/qsc_canary/engine.env"),
         ("boot_mark", "/run/qsc_canary/boot_id"),
         ("ack", "/run/qsc_canary/ack/ack.json"),

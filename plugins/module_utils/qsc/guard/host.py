@@ -9,7 +9,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ..files import Clock, Ledger, Lock
+from ..files import Clock, Lock
+from ..ledger import Ledger
 from ..record import Record
 from ..settings import Paths, Settings
 from .weights import weights_bytes
@@ -47,7 +48,7 @@ class Host:
     @property
     def ledger(self) -> Ledger:
         """The ledger of this host."""
-        return Ledger(self.paths.ledger)
+        return Ledger.at(self.paths, self.actor)
 
     def lock(self, wait_s: float = 20.0) -> Lock:
         """The lock under which the record changes."""
@@ -55,8 +56,8 @@ class Host:
         return Lock(self.paths.lock, wait_s=wait_s)
 
     def log(self, action: str, record: Record, **fields: t.Any) -> dict[str, t.Any]:
-        """Append a ledger entry about a run; who acted stands in it."""
-        entry = {"canary_id": record.id, "canary_model": record.model, "actor": self.actor, **fields}
+        """Append a ledger entry about a run."""
+        entry = {"canary_id": record.id, "canary_model": record.model, **fields}
         return self.ledger.append(action, entry, wall=self.clock.wall())
 
     def engine_environment(self, record: Record) -> dict[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from .. import agent
 from ..errors import BadInput, QscError, Refused
 from ..files import fsync_folder, read_bounded, remove, write_atomic
+from ..ledger import Ledger
 from ..record import load
 from ..settings import Paths, Settings
 from ..steps import reached
@@ -86,16 +87,23 @@ def _check_in_flight(settings: Settings, paths: Paths) -> None:
 
 
 def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:
-    """Remove agent, settings and state; the ledger stays. Raises Refused while a canary is in flight."""
+    """Remove agent, settings and state; the ledger stays, with its anchor. Raises Refused while a canary is in flight,
+    or entries of the ledger wait in /run for room on the disk."""
     record = load(paths.record)
     if record is not None and record.in_flight:
         raise Refused(
             f"canary {record.id} is in flight ({record.state})", remedy="Roll back first: playbooks/rollback.yml"
         )
+    waiting = len(Ledger.at(paths).waiting())
+    if waiting:
+        raise Refused(
+            f"for room on the disk of {paths.ledger} wait in {paths.ledger_pending}: {waiting}",
+            remedy="Make room: the watchdog appends them at its next look.",
+        )
     dropins = _empty_dropin_folder(paths)
     found = [
         path
-        for path in (paths.command, paths.agent_root, paths.config.parent, paths.state, paths.run, *dropins)
+        for path in (paths.command, paths.agent_root, paths.config.parent, *_state(paths), paths.run, *dropins)
         if path.is_symlink() or path.exists()
     ]
     if not dry_run:
@@ -108,6 +116,13 @@ def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:
             else:
                 shutil.rmtree(path)
     return [f"removed {path}" for path in found]
+
+
+def _state(paths: Paths) -> list[Path]:
+    """The state to remove: all of its folder but the ledger's anchor."""
+    if not paths.ledger_anchor.exists():
+        return [paths.state]
+    return sorted(path for path in paths.state.iterdir() if path != paths.ledger_anchor)
 
 
 def _empty_dropin_folder(paths: Paths) -> list[Path]:

@@ -75,13 +75,16 @@ def _call(host: Host, tries: int, why: str) -> list[str]:
             notes.append(problem)
             problem = try_io("the page could not be kept in /run", lambda: write_json(host.paths.page_in_run, opened))
             notes += [problem] if problem else []
-        entry = {"canary_id": canary, "actor": host.actor, "reason": text, "tries": tries}
-        problem = try_io(
-            "the page could not be logged", lambda: host.ledger.append("paged", entry, wall=host.clock.wall())
-        )
+        entry = {"canary_id": canary, "reason": text, "tries": tries}
+        problem = try_io("the page could not be logged", lambda: _log(host, entry))
         notes += [problem] if problem else []
     # <0> is sd-daemon(3)'s mark of an emergency: journald shows it on every terminal
     return [*notes, f"<0>qsc.canary needs a human: {text}. See: qsc status. When you know why: qsc acknowledge"]
+
+
+def _log(host: Host, entry: t.Mapping[str, t.Any]) -> None:
+    with host.lock(wait_s=10.0):
+        host.ledger.append("paged", entry, wall=host.clock.wall())
 
 
 def current(host: Host) -> dict[str, t.Any] | None:
@@ -130,7 +133,7 @@ def acknowledge(host: Host, reason: str) -> str:
         opened = current(host)
         if opened is None:
             raise BadInput("there is nothing to acknowledge on this host", remedy="See: qsc status")
-        entry = {"canary_id": "", "actor": host.actor, "reason": reason, "acknowledged": opened["reason"]}
+        entry = {"canary_id": "", "reason": reason, "acknowledged": opened["reason"]}
         host.ledger.append("page_acknowledged", entry, wall=host.clock.wall())
         for path in (host.paths.rollback_tries, host.paths.page, host.paths.page_in_run):
             remove(path)

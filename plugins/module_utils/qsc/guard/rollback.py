@@ -194,7 +194,6 @@ def _log_without_run(
             "violations": [],
             "trigger": finding.trigger or "orphan",
             "reason": finding.reason or "canary configuration without a live record was removed",
-            "actor": host.actor,
             "last_canary_id": record.id if record else "",
             "proof": proof.to_dict() if proof else None,
         },
@@ -400,7 +399,7 @@ def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list
     now = host.clock.wall()
     reached("back.ledger")
     if host.ledger.find("rollback_executed", record.id) is None:
-        host.log(
+        entry = host.log(
             "rollback_executed",
             record,
             violations=[item["message"] for item in record.violations],
@@ -415,6 +414,8 @@ def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list
             proof=proof.to_dict() if proof else None,
             notes=list(notes),
         )
+        if "sequence" not in entry:
+            notes.append(f"the ledger cannot be written: the entry waits in {host.paths.ledger_pending}")
     reached("back.record")
     record = transition(record, "proven", rolled_back_at=now, proof=proof.to_dict() if proof else {})
     save(host.paths.record, record)

@@ -231,6 +231,8 @@ def reasons_not_safe(facts: Facts) -> list[str]:
 def watch(host: Host) -> list[str]:
     """One look, and what follows from it. Returns what was done, as sentences for the journal."""
     with host.lock(wait_s=10.0):
+        # entries that wait for room on the disk; while there is none, nothing stops
+        try_io("ledger", lambda: host.ledger.flush(wall=host.clock.wall()))
         try:
             record = load(host.paths.record)
         except RecordUnreadable as error:

@@ -71,6 +71,8 @@ def _told(entry: t.Mapping[str, t.Any]) -> str:
         text += f" {drill_line(entry)}"
     elif entry.get("reason"):
         text += f" {entry['reason']}"
+    if "sequence" not in entry:
+        text += " (waits for room on the disk)"
     return text
 
 
