@@ -71,7 +71,7 @@ def test_a_rollback_in_vain_calls_a_human_and_waits_for_one(host: Host) -> None:
     canary = activate(host, qsc_canary_page_after_tries=2)
     host.engine("faults", "die_after=0.2", "die_status=3")
     host.run("systemctl start --no-block qsc-rollback.service")
-    host.wait("a page", "test -e /var/lib/qsc_canary/page.json", timeout=60)
+    host.wait("a page", "test -e /var/lib/qsc_canary/page.json", timeout=120)
     host.wait("the unit stays failed", "systemctl is-failed -q qsc-rollback.service", timeout=15)
     status = host.run("qsc status", check=False)
     assert status.returncode == 5
