@@ -22,6 +22,7 @@ FILES = (
     "guard/__init__.py",
     "guard/activation.py",
     "guard/drill.py",
+    "guard/folders.py",
     "guard/history.py",
     "guard/host.py",
     "guard/install.py",
