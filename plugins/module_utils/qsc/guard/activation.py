@@ -89,6 +89,9 @@ def _read_baseline(request: Request) -> bytes:
             remedy="Set qsc_canary_baseline_path to the weights file the engine reads, or qsc_canary_baseline inline.",
         )
     path = Path(request.baseline_path)
+    real = Path(os.path.realpath(path.parent))
+    if real.parts[:2] != path.parent.parts[:2]:  # the guards may write below the first folder of the path alone
+        raise BadInput(f"baseline_path={path} leads by a link to {real}", remedy=f"Name it there: {real / path.name}")
     try:
         with folders.pinned(path.parent) as folder:  # the rollback has to write there
             return read_bounded(folder / path.name)
