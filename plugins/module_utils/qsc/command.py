@@ -19,6 +19,7 @@ from pathlib import Path
 from .errors import BadInput, QscError, RecordUnreadable
 from .files import read_bounded
 from .settings import DrillPaths, Paths, Settings
+from .verdict import printable
 
 if t.TYPE_CHECKING:
     from .guard.host import Host
@@ -249,9 +250,11 @@ def _now() -> float:
 def _scoreboard(_options: argparse.Namespace) -> int:
     path = Paths().scoreboard
     try:
-        say(read_bounded(path).decode(errors="replace").rstrip())
+        text = read_bounded(path).decode(errors="replace").rstrip()
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: the monitor has not checked yet", remedy="See: qsc status") from None
+    for line in text.split("\n"):  # the file is the monitor's: root's terminal must not act on it
+        say(printable(line, len(line)))
     return OK
 
 
