@@ -50,6 +50,7 @@ FILES = (
     "judge/rules.py",
     "judge/stream.py",
     "judge/summary.py",
+    "judge/tls.py",
     "ledger.py",
     "record.py",
     "settings.py",

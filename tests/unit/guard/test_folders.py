@@ -53,7 +53,8 @@ WAYS = {
     ),
     "the user's link to root's": Way((("c", {}), ("a", {}), ("a/b", {"user": USER, "link": "../c"})), "in the hands"),
     "the user's absolute link": Way(
-        (("a", {}), ("a/b", {"user": USER, "link": "/etc"})), f"'/' on the way is of user 0, in the hands of user {USER}"
+        (("a", {}), ("a/b", {"user": USER, "link": "/etc"})),
+        f"'/' on the way is of user 0, in the hands of user {USER}",
     ),
     "a folder for everybody": Way((("a", {}), ("a/b", {"mode": 0o777})), "'b' on the way is writable for everybody"),
     "a parent for everybody": Way((("a", {"mode": 0o777}), ("a/b", {})), "'a' on the way is writable for everybody"),

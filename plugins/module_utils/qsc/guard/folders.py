@@ -51,7 +51,9 @@ def _walk(folder: Path) -> int:
             try:
                 status = os.fstat(step)
                 if owner not in trusted and status.st_uid != owner:
-                    raise _unsafe(folder, f"{name!r} on the way is of user {status.st_uid}, in the hands of user {owner}")
+                    raise _unsafe(
+                        folder, f"{name!r} on the way is of user {status.st_uid}, in the hands of user {owner}"
+                    )
                 owner = status.st_uid
                 if stat.S_ISLNK(status.st_mode):
                     links += 1
