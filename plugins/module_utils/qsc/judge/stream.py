@@ -246,7 +246,7 @@ class StreamReader:
             return TelemetryError(
                 f"{self._where} does not let user {self.connection.login_user or 'default'!r} read "
                 f"{self.stream!r}: {text}",
-                remedy=f"Allow it: ACL SETUSER <user> ~{self.stream} +xinfo +xrevrange +xread +time",
+                remedy=f"Allow it: ACL SETUSER <user> %R~{self.stream} +xinfo|stream +xrevrange +xread +time",
             )
         return TelemetryError(f"{self._where} answers: {text}", transient="LOADING" in text or "BUSY" in text)
 
