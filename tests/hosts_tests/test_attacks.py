@@ -13,7 +13,7 @@ import pytest
 
 from helpers.plays import BASELINE, Host, await_state, play, process_variables, record
 
-FOLDER = "/srv/quantum"
+FOLDER = "/home/quantum"
 """A folder of the engine's user; the weights file lies one further down."""
 WEIGHTS = f"{FOLDER}/conf/weights.json"
 PATIENT = {"qsc_canary_arming_timeout_seconds": 180, "qsc_canary_stale_after": 60}
@@ -89,6 +89,16 @@ def test_neither_a_fifo_for_a_verdict_nor_a_link_for_the_folder_keeps_the_host_f
         assert result == "success"
     finally:
         host.run(f"rm -rf {MONITOR}/verdict.json {MONITOR}/reports")
+
+
+def test_a_fifo_in_place_of_the_weights_file_is_set_aside_by_the_unit(active: Host) -> None:
+    """In the unit's sandbox, in a home folder, which is closed to it otherwise."""
+    host, now = active, record(active)
+    as_user(host, "quantum", f"rm {WEIGHTS}; mkfifo {WEIGHTS}")
+    host.run("systemctl start qsc-rollback.service", timeout=90)
+    assert record(host)["state"] == "rolled_back"
+    assert json.loads(host.read(WEIGHTS)) == BASELINE
+    assert host.output(f"stat -c '%F' {WEIGHTS}.{now['id']}.changed") == "fifo"
 
 
 def test_a_weights_file_on_an_unsafe_way_is_refused_before_anything_happens(host: Host) -> None:

@@ -80,17 +80,31 @@ GIVE = f"import os; os.chown('{ENGINE_FOLDER}/roots', 12345, 12345)"
 SYSTEMD = "import subprocess; subprocess.run(['systemctl', 'daemon-reload'], check=True)"
 BOOT_ID = "open('/proc/sys/kernel/random/boot_id').read()"
 REDIS = "import socket; socket.create_connection(('127.0.0.1', 6379), 3).close()"
+SOCKET = "import socket; socket.socket(socket.AF_UNIX).connect('/run/redis/redis.sock')"
+GROUPS = f"open('{ENGINE_FOLDER}-group').read()"
+BEHIND_A_SOCKET = "\n".join(
+    (
+        "PrivateNetwork=yes",
+        "RestrictAddressFamilies=none",
+        "RestrictAddressFamilies=AF_UNIX",
+        "SupplementaryGroups=redis",
+    )
+)
 DROPIN = "open('/etc/systemd/system/qsc-probe-write', 'w').close()"
 RUN_CODE = "pass"
 
 
 @dataclass(frozen=True)
 class Need:
-    """``probe`` works in the sandbox of ``unit`` and no longer once ``directive`` is added to it."""
+    """``probe`` works in the sandbox of ``unit`` and no longer once ``directive`` is added to it.
+
+    ``settings``: what other settings of the role make of the sandbox.
+    """
 
     unit: str
     directive: str
     probe: str
+    settings: str = ""
 
 
 NEEDS = (
@@ -107,6 +121,8 @@ NEEDS = (
     Need("monitor", "PrivateNetwork=yes", REDIS),
     Need("monitor", "RestrictAddressFamilies=~AF_INET AF_INET6", REDIS),
     Need("monitor", "IPAddressAllow=", REDIS),
+    Need("monitor", "RestrictAddressFamilies=~AF_UNIX", SOCKET, BEHIND_A_SOCKET),
+    Need("monitor", "SupplementaryGroups=", GROUPS, BEHIND_A_SOCKET),
 )
 NOT_OURS = ("ExecStart", "OnFailure", "Restart", "RemainAfterExit", "SuccessExitStatus", "Before", "After", "WantedBy")
 
@@ -116,13 +132,14 @@ def test_every_right_that_is_open_is_needed(installed_host: Host) -> None:
     host = installed_host
     pid = host.output("systemctl show -P MainPID quantum-ai_engine.service")
     host.run(f"install -d -o quantum -m 0700 {ENGINE_FOLDER} && touch {ENGINE_FOLDER}/file {ENGINE_FOLDER}/roots")
+    host.run(f"install -g redis -m 0640 /dev/null {ENGINE_FOLDER}-group")
     texts = {unit: _sandbox(host.output(f"systemctl cat qsc-{unit}.service")) for unit in MOST}
     files = {}
     for number, need in enumerate(NEEDS):
         files[f"{number}.py"] = need.probe
         for name, more in (("with", ""), ("without", need.directive)):
             run = f"ExecStart=/usr/bin/python3 -I /run/qsc-probe/{number}.py {pid}"
-            files[f"qsc-probe-{number}-{name}.service"] = f"{texts[need.unit]}\n{run}\n{more}\n"
+            files[f"qsc-probe-{number}-{name}.service"] = f"{texts[need.unit]}\n{run}\n{need.settings}\n{more}\n"
     script = f"""
 import json, os, pathlib, subprocess
 os.makedirs("/run/qsc-probe", exist_ok=True)
@@ -143,7 +160,7 @@ print(json.dumps(found))
     try:
         found = json.loads(host.run("python3 -", stdin=script, timeout=120).stdout)
     finally:
-        host.run(f"rm -rf {ENGINE_FOLDER} /run/qsc-probe /etc/systemd/system/qsc-probe-write")
+        host.run(f"rm -rf {ENGINE_FOLDER} {ENGINE_FOLDER}-group /run/qsc-probe /etc/systemd/system/qsc-probe-write")
     for number, need in enumerate(NEEDS):
         assert found[f"qsc-probe-{number}-with.service"] == 0, f"does not work at all: {need}"
         assert found[f"qsc-probe-{number}-without.service"] != 0, f"is open and not needed: {need}"
