@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.plays import Host, Play, enough_telemetry, entries, play, process_variables, record
+from helpers.plays import UNIT, Host, Play, enough_telemetry, entries, play, process_variables, record
 from helpers.redis_acl import USER, documented
 from helpers.redis_server import make_certificates
 
@@ -25,6 +25,7 @@ SECRET, WRONG = "Vq7r2mXw9LkT4sZd", "Hj3bNc8yPf6gRt1K"
 CREDENTIAL = "/etc/qsc_canary/redis-password"
 TLS = "/etc/qsc-test-tls"
 LOUD = ("-vvv", "--diff")
+UNITS = "qsc-monitor.service qsc-monitor.timer qsc-watchdog.service qsc-rollback.service qsc-resume.service " + UNIT
 OPTIONS = {
     # what is tried here has nothing to do with how fast the machine of the tests is
     "qsc_canary_arming_timeout_seconds": 180,
@@ -170,8 +171,8 @@ def test_nothing_the_host_shows_holds_a_secret(story: Story) -> None:
     host = story.host
     shown = {
         **story.shown,
-        "units": host.output("systemctl cat 'qsc-*' quantum-ai_engine.service"),
-        "properties": host.output("systemctl show 'qsc-*' quantum-ai_engine.service"),
+        "units": host.output(f"systemctl cat {UNITS}"),
+        "properties": host.output(f"systemctl show {UNITS}"),
         "journal": host.run("journalctl --no-pager -o export | LC_ALL=C tr -d '\\200-\\377'", timeout=60).stdout,
     }
     assert "qsc-monitor.service" in shown["journal"]
