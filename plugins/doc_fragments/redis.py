@@ -19,7 +19,7 @@ options:
     type: int
     default: 6379
   login_user:
-    description: The ACL user to log in as. Needs no more than C(+xinfo +xrevrange +xread +time) on the stream.
+    description: The ACL user to log in as. Needs no more than C(+xinfo|stream +xrevrange +xread +time) on the stream.
     type: str
   login_password:
     description: The password of the user.

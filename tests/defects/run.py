@@ -41,7 +41,7 @@ DEFECTS = (
     Defect(
         "1", "the baseline is hard-coded, not read from the host",
         f"{CORE}/guard/activation.py",
-        "return read_bounded(Path(request.baseline_path))",
+        "return read_bounded(folder / path.name)",
         "return b'{\"xgb\": 0.25, \"lgbm\": 0.25, \"nhits\": 0.30, \"patchtst\": 0.20}'",
         ("tests/unit/guard/test_activation.py::test_a_baseline_file_that_is_none",),
     ),

@@ -37,36 +37,48 @@ def free_port() -> int:
 
 
 def make_certificates(folder: Path) -> dict[str, str]:
-    """A throw-away authority, a certificate for 127.0.0.1 and localhost, and a second, unrelated authority.
+    """A throw-away authority, a certificate for 127.0.0.1 and localhost, and what must be refused beside it.
 
-    Returns paths: ca, cert, key, other_ca (an authority that did not sign cert).
+    Returns paths: ca, cert, key (also of expired and elsewhere), expired, elsewhere (a certificate for another host),
+    client, client_key, other_ca (an authority that did not sign cert), other_client, other_client_key (signed by it).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: str(folder / f"{name}.pem") for name in ("ca", "ca_key", "cert", "key", "other_ca", "other_key")}
-    extensions = folder / "extensions.cnf"
-    extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+
+    def path(name: str) -> str:
+        return str(folder / f"{name}.pem")
 
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    for authority, key in (("ca", "ca_key"), ("other_ca", "other_key")):
-        names = ["-subj", f"/CN=qsc test {authority}", "-keyout", paths[key], "-out", paths[authority]]
+
+    def sign(name: str, *, key: str, authority: str, hosts: str = "DNS:localhost,IP:127.0.0.1", days: int = 2) -> None:
+        request, extensions = folder / f"{key}.csr", folder / "extensions.cnf"
+        if not request.exists():
+            openssl("req", "-new", *new_key, "-subj", "/CN=localhost", "-keyout", path(key), "-out", str(request))
+        extensions.write_text(f"subjectAltName={hosts}\n")
+        openssl(
+            *("x509", "-req", "-days", str(days), "-in", str(request), "-CA", path(authority)),
+            *("-CAkey", path(f"{authority}_key"), "-CAcreateserial", "-extfile", str(extensions), "-out", path(name)),
+        )
+
+    for authority in ("ca", "other_ca"):
+        names = ["-subj", f"/CN=qsc test {authority}", "-keyout", path(f"{authority}_key"), "-out", path(authority)]
         openssl("req", "-x509", *new_key, "-days", "2", *names)
-    request = str(folder / "request.csr")
-    openssl("req", "-new", *new_key, "-subj", "/CN=localhost", "-keyout", paths["key"], "-out", request)
-    openssl(
-        *("x509", "-req", "-days", "2", "-in", request, "-CA", paths["ca"], "-CAkey", paths["ca_key"]),
-        *("-CAcreateserial", "-extfile", str(extensions), "-out", paths["cert"]),
-    )
-    return {name: paths[name] for name in ("ca", "cert", "key", "other_ca")}
+    sign("cert", key="key", authority="ca")
+    sign("expired", key="key", authority="ca", days=-1)
+    sign("elsewhere", key="key", authority="ca", hosts="DNS:redis.elsewhere.example")
+    sign("client", key="client_key", authority="ca")
+    sign("other_client", key="other_client_key", authority="other_ca")
+    return {file.stem: str(file) for file in folder.glob("*.pem")}
 
 
 class RedisServer:
     """One redis-server process.
 
     password: `requirepass`.  users: ACL rules by user name, e.g. {"reader": "on >pw ~* +@read +ping"}.
-    tls: serve TLS on the port instead of plain TCP (the unix socket stays plain).
+    tls: serve TLS on the port instead of plain TCP (the unix socket stays plain), with the certificate ``certificate``
+    of make_certificates.
     config: further lines of redis.conf, e.g. {"maxmemory": "2mb"}.
     """
 
@@ -77,12 +89,14 @@ class RedisServer:
         password: str = "",
         users: dict[str, str] | None = None,
         tls: bool = False,
+        certificate: str = "cert",
         config: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.password = password
         self.users = dict(users or {})
         self.tls = tls
+        self.certificate = certificate
         self.config = dict(config or {})
         self.host = "127.0.0.1"
         self.port = 0
@@ -202,7 +216,7 @@ class RedisServer:
             lines.update(
                 {
                     "tls-port": str(port),
-                    "tls-cert-file": self.certificates["cert"],
+                    "tls-cert-file": self.certificates[self.certificate],
                     "tls-key-file": self.certificates["key"],
                     "tls-ca-cert-file": self.certificates["ca"],
                     "tls-auth-clients": "optional",

@@ -19,6 +19,7 @@ from pathlib import Path
 from .errors import BadInput, QscError, RecordUnreadable
 from .files import read_bounded
 from .settings import DrillPaths, Paths, Settings
+from .verdict import printable
 
 if t.TYPE_CHECKING:
     from .guard.host import Host
@@ -27,6 +28,9 @@ if t.TYPE_CHECKING:
 
 OK, VIOLATION, ERROR, WAITING, PAGED = 0, 1, 2, 4, 5
 """Exit codes of all subcommands but ``gate`` (0 pass, 2 fail or error, 3 collection complete)."""
+
+CLIENT_KEY = "redis-client-key"
+"""The name of the monitor's credential with the key to the client's certificate: the key itself stays root's."""
 
 DESCRIPTION = """\
 One model of the ensemble runs as a canary; this command shows and ends such a run on this host.
@@ -160,7 +164,7 @@ def _actor() -> str:
 
 
 def _connection(settings: Settings, paths: Paths) -> Connection:
-    """How to reach Redis: the settings, with the password of systemd's credential or, for root, of its file."""
+    """How to reach Redis: the settings, with password and key of systemd's credentials or, for root, of their files."""
     from .judge.connection import Connection
 
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -169,7 +173,9 @@ def _connection(settings: Settings, paths: Paths) -> Connection:
         password = read_bounded(path, 1 << 16).decode()
     except FileNotFoundError:
         password = ""
-    return Connection.from_dict(settings.connection, password=password)
+    key = Path(folder) / CLIENT_KEY if folder else None
+    own = {"client_key_file": str(key)} if key is not None and key.exists() else {}
+    return Connection.from_dict({**settings.connection, **own}, password=password)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -249,9 +255,11 @@ def _now() -> float:
 def _scoreboard(_options: argparse.Namespace) -> int:
     path = Paths().scoreboard
     try:
-        say(read_bounded(path).decode(errors="replace").rstrip())
+        text = read_bounded(path).decode(errors="replace").rstrip()
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: the monitor has not checked yet", remedy="See: qsc status") from None
+    for line in text.split("\n"):  # the file is the monitor's: root's terminal must not act on it
+        say(printable(line, len(line)))
     return OK
 
 

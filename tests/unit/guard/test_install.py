@@ -130,11 +130,21 @@ CHANGES: t.Mapping[str, tuple[t.Callable[[Paths], object], str]] = {
         "command ",
     ),
     "folder": (lambda paths: paths.run.rmdir(), "folder "),
+    "folder for everybody": (lambda paths: paths.config.parent.chmod(0o777), "was open to others: repaired"),
+    "state for a group": (lambda paths: paths.state.chmod(0o775), "was open to others: repaired"),
 }
 
 
 def current(paths: Paths) -> Path:
     return paths.agent_root / agent.installed_digest(paths)
+
+
+if os.geteuid() == 0:
+    CHANGES = {
+        **CHANGES,
+        "password of another": (lambda paths: os.chown(paths.password, 12345, 0), "credential "),
+        "folder of another": (lambda paths: os.chown(paths.agent_root, 12345, 0), "was open to others: repaired"),
+    }
 
 
 @pytest.mark.parametrize("case", CHANGES)

@@ -516,17 +516,68 @@ def test_a_snapshot_that_was_tampered_with_is_not_restored(machine: Machine) -> 
     machine.check_baseline()
 
 
-def test_the_changed_file_may_be_a_link_to_elsewhere(machine: Machine) -> None:
-    """A link is not followed: root would read what it points to into a file others can read."""
-    machine.run_canary()
+@pytest.mark.parametrize("what", ["link", "fifo", "folder", "huge"])
+def test_what_stands_in_place_of_the_file_is_neither_followed_nor_waited_for(machine: Machine, what: str) -> None:
+    """A link's target would be read into a file others can read; a fifo would hang; and the baseline comes back."""
+    record = machine.run_canary()
+    path, original = machine.baseline_path, machine.baseline_path.read_bytes()
     secret = machine.paths.prefix / "secret"
     secret.write_text("secret")
-    machine.baseline_path.unlink()
-    machine.baseline_path.symlink_to(secret)
+    path.unlink()
+    if what == "link":
+        path.symlink_to(secret)
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "folder":
+        (path / "below").mkdir(parents=True)
+    else:
+        path.write_bytes(b" " * (1 << 21))
+    before = path.lstat()
     outcome = violated(machine)
     machine.check_baseline()
-    assert any("could not be restored" in note for note in outcome.notes)
-    assert [path.name for path in machine.baseline_path.parent.iterdir()] == ["weights.json"]
+    assert path.read_bytes() == original
+    assert secret.read_text() == "secret"
+    aside = path.with_name(f"{path.name}.{record.id}.changed")
+    assert (aside.lstat().st_ino, aside.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert any(str(aside) in note for note in outcome.notes)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of another user need root")
+def test_a_setuid_file_in_its_place_makes_nothing_of_roots(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At no moment is there a file of root with the content and the rights its last owner chose."""
+    machine.run_canary()
+    path, original = machine.baseline_path, machine.baseline_path.read_bytes()
+    path.write_bytes(b"#!/bin/sh")
+    os.chown(path, 12345, 12345)
+    path.chmod(0o6755)
+    seen = []
+    replace_real = os.replace
+
+    def replace_seen(source: t.Any, target: t.Any, **options: t.Any) -> None:
+        status = os.lstat(source)
+        seen.append((Path(target).name, status.st_uid, status.st_mode & 0o7000))
+        replace_real(source, target, **options)
+
+    monkeypatch.setattr(os, "replace", replace_seen)
+    violated(machine)
+    assert path.read_bytes() == original
+    assert (path.stat().st_uid, path.stat().st_mode & 0o7777) == (12345, 0o755)
+    assert [entry for entry in seen if entry[0].startswith(path.name)] == [(path.name, 12345, 0)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="folders of another user need root")
+def test_a_folder_swapped_for_a_link_leads_root_nowhere(machine: Machine) -> None:
+    machine.run_canary()
+    folder = machine.baseline_path.parent
+    elsewhere = machine.paths.prefix / "elsewhere"
+    elsewhere.mkdir()
+    folder.rename(folder.with_name("away"))
+    folder.symlink_to(elsewhere)
+    os.chown(folder, 12345, 12345, follow_symlinks=False)
+    outcome = violated(machine)
+    machine.check_baseline()
+    assert list(elsewhere.iterdir()) == []
+    assert any("could not be restored: the folder" in note and "user 12345" in note for note in outcome.notes)
 
 
 # --- orphans

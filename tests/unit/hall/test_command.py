@@ -210,6 +210,10 @@ def test_scoreboard(run: Run, machine: Machine) -> None:
     machine.paths.scoreboard.parent.mkdir(parents=True)
     machine.paths.scoreboard.write_text("# Scoreboard\n")
     assert run("scoreboard") == (0, "# Scoreboard\n", "")
+    machine.paths.scoreboard.write_text("# \x1b]0;title\x07 \x9b31m\r\n" + "x" * 600)
+    _code, out, _err = run("scoreboard")
+    assert [line.isprintable() for line in out.splitlines()] == [True, True]
+    assert out.endswith("x" * 600 + "\n")
 
 
 # --- units

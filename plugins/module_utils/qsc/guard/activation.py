@@ -25,7 +25,7 @@ from ..files import digest_bytes, digest_file, read_bounded, remove, timestamp, 
 from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
 from ..steps import reached
 from ..verdict import printable
-from . import history, page, rollback, systemd
+from . import folders, history, page, rollback, systemd
 from .host import Host
 from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
 
@@ -88,8 +88,13 @@ def _read_baseline(request: Request) -> bytes:
             "the baseline is missing: neither baseline nor baseline_path is given",
             remedy="Set qsc_canary_baseline_path to the weights file the engine reads, or qsc_canary_baseline inline.",
         )
+    path = Path(request.baseline_path)
+    real = Path(os.path.realpath(path.parent))
+    if real.parts[:2] != path.parent.parts[:2]:  # the guards may write below the first folder of the path alone
+        raise BadInput(f"baseline_path={path} leads by a link to {real}", remedy=f"Name it there: {real / path.name}")
     try:
-        return read_bounded(Path(request.baseline_path))
+        with folders.pinned(path.parent) as folder:  # the rollback has to write there
+            return read_bounded(folder / path.name)
     except FileNotFoundError:
         raise BadInput(
             f"baseline_path={request.baseline_path} does not exist",

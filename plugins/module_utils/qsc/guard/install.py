@@ -44,6 +44,7 @@ def plan(settings: Settings, password: str | None, paths: Paths) -> list[str]:
     if not _credential_kept(paths, password):
         changes.append(f"credential {paths.password}")
     changes.extend(f"folder {folder}" for folder in _folders(paths, settings) if not folder.is_dir())
+    changes.extend(f"folder {folder} was open to others: repaired" for folder in _open(paths, settings))
     return changes
 
 
@@ -56,6 +57,9 @@ def install(settings: Settings, password: str | None, paths: Paths) -> list[str]
         if not folder.is_dir():
             folder.mkdir(parents=True)
             folder.chmod(0o755)  # whatever the umask: the monitor's user must reach the code
+    for folder in _open(paths, settings):
+        os.chown(folder, os.geteuid(), os.getegid())
+        folder.chmod(0o755)
     # the credential first: an agent must never start with the settings of one Redis and the password of another
     if not _credential_kept(paths, password):
         reached("upgrade.credential")
@@ -138,6 +142,16 @@ def _folders(paths: Paths, settings: Settings) -> tuple[Path, ...]:
     return (paths.state, paths.ledger.parent, paths.run, paths.dropin(settings.engine_unit).parent)
 
 
+def _open(paths: Paths, settings: Settings) -> list[Path]:
+    """Folders in which somebody else could put files in place of ours."""
+    ours = (*_folders(paths, settings), paths.config.parent, paths.agent_root)
+    return [
+        folder
+        for folder in ours
+        if folder.is_dir() and (folder.stat().st_uid != os.geteuid() or folder.stat().st_mode & 0o022)
+    ]
+
+
 def _config_bytes(settings: Settings) -> bytes:
     return json.dumps(settings.to_dict(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
@@ -157,7 +171,8 @@ def _credential_kept(paths: Paths, password: str | None) -> bool:
     found = _content(paths.password)
     if found is None or found != _wanted_password(paths, password):
         return False
-    return stat.S_IMODE(paths.password.lstat().st_mode) == 0o600
+    status = paths.password.lstat()
+    return stat.S_IMODE(status.st_mode) == 0o600 and status.st_uid == os.geteuid()
 
 
 def _command_target(paths: Paths) -> str:

@@ -12,6 +12,7 @@ that the unit tries again until the record says what the host is.
 from __future__ import annotations
 
 import os
+import stat
 import time
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write
 from ..record import ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict, Violation, printable
-from . import systemd
+from . import folders, systemd
 from .host import Host, subject
 
 _RESTART_TIMEOUT_S = 280.0
@@ -311,35 +312,45 @@ def _restore_file(host: Host, record: Record | None, notes: list[str]) -> bool:
         return False
     try:
         return _replace_changed(host, record, Path(record.baseline_path), notes)
-    except OSError as error:
-        notes.append(f"{record.baseline_path} could not be restored: {error}")
+    except (OSError, Refused) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        notes.append(f"{record.baseline_path} could not be restored: {reason}")
         return False
 
 
 def _replace_changed(host: Host, record: Record, path: Path, notes: list[str]) -> bool:
+    """Its folder may be the engine's own: whatever is found there gives its owner no right that he had not before."""
     saved = read_bounded(host.paths.baseline)
     if digest_bytes(saved) != record.baseline_digest:
         raise OSError(f"{host.paths.baseline} is not the snapshot of this run")
-    try:
-        current: bytes | None = read_bounded(path)
-        status = path.lstat()
-        mode, owner = status.st_mode & 0o7777, (status.st_uid, status.st_gid)
-    except FileNotFoundError:
-        current, mode, owner = None, 0o644, (0, 0)
-    if current == saved:
-        # restored by a try that was cut off before the restart: the engine may still run what it loaded before
-        return host.paths.restart_due.exists()
-    if current is None:
-        notes.append(f"{path} was removed during the run: restored")
-    else:
-        aside = path.with_name(f"{path.name}.{record.id}.changed")
-        write_atomic(aside, current, mode=mode)
-        os.chown(aside, *owner, follow_symlinks=False)
-        notes.append(f"{path} was changed during the run: restored, the changed file is {aside}")
-    write_atomic(host.paths.restart_due, record.id.encode())
-    write_atomic(path, saved, mode=mode)
-    os.chown(path, *owner, follow_symlinks=False)
+    with folders.pinned(path.parent) as folder:
+        place = folder / path.name
+        mode, owner = 0o644, (0, 0)
+        try:
+            status = place.lstat()
+        except FileNotFoundError:
+            notes.append(f"{path} was removed during the run: restored")
+        else:
+            if _holds(place, saved):
+                # restored by a try that was cut off before the restart: the engine may still run what it loaded before
+                return host.paths.restart_due.exists()
+            if stat.S_ISREG(status.st_mode):
+                mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
+            aside = f"{path.name}.{record.id}.changed"
+            lost = try_io("it could not be kept", lambda: folders.set_aside(place, folder / aside))
+            kept = lost or f"the changed file is {path.with_name(aside)}"
+            notes.append(f"{path} was changed during the run: restored, {kept}")
+        write_atomic(host.paths.restart_due, record.id.encode())
+        write_atomic(place, saved, mode=mode, owner=owner)
     return True
+
+
+def _holds(path: Path, wanted: bytes) -> bool:
+    """Whether this is a plain file with this content; a link, a folder, a fifo or a huge file is not."""
+    try:
+        return read_bounded(path) == wanted
+    except OSError:
+        return False
 
 
 def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -> tuple[systemd.Proof | None, bool]:

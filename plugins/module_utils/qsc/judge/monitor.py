@@ -297,7 +297,8 @@ def _show(path: Path, scoreboard: Scoreboard, result: CheckResult) -> list[str]:
     """Write the scoreboard. It may fail: it shows, it does not decide."""
     reached("check.scoreboard")
     try:
-        path.parent.mkdir(mode=0o755, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(0o755)  # for everybody to read, whatever the umask
         write_atomic(path, scoreboard(result.to_dict()).encode("utf-8", "replace"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"the scoreboard could not be written: {error!r:.200}"]

@@ -17,6 +17,7 @@ import typing as t
 
 from ..errors import BadInput, TelemetryError
 from ..verdict import printable
+from . import tls
 from .connection import Connection
 from .cutover import ZERO, StreamId
 from .decisions import MOST_BYTES, Fields
@@ -185,7 +186,7 @@ class StreamReader:
                     remedy="Look at who writes the stream, and how large its entries are.",
                 ) from error
             except exceptions.TimeoutError as error:
-                raise self._slow(command[0]) from error
+                raise self._slow(command[0], error) from error
             except exceptions.AuthenticationError as error:
                 raise self._denied(error) from error
             except (exceptions.BusyLoadingError, exceptions.ReadOnlyError, exceptions.ConnectionError) as error:
@@ -195,28 +196,28 @@ class StreamReader:
             except (OSError, ValueError, exceptions.RedisError) as error:
                 broken = error
             if _is_time_out(broken):
-                raise self._slow(command[0]) from broken
+                raise self._slow(command[0], broken) from broken
             if _is_denied(broken):
                 raise self._denied(broken) from broken
             if attempt < TRIES:
                 time.sleep(PAUSE_S * attempt)  # a server that restarts refuses connections for a moment
         raise self._down(broken) from broken
 
-    def _slow(self, command: str) -> TelemetryError:
-        tls = " It may also not speak TLS." if self.connection.tls else ""
+    def _slow(self, command: str, error: BaseException) -> TelemetryError:
+        if "handshake" in f"{error} {error.__cause__ or error.__context__}":
+            message, remedy = tls.silent(self.connection)
+            return TelemetryError(f"{self._where}: {message}", remedy=remedy, transient=True)
         return TelemetryError(
             f"{self._where} did not answer {command} within {self.connection.timeout_s:g} s",
-            remedy=f"It hangs or is overloaded: look at the server, or raise timeout_s.{tls}",
+            remedy="It hangs or is overloaded: look at the server, or raise timeout_s.",
             transient=True,
         )
 
     def _down(self, error: Exception) -> TelemetryError:
         text = printable(str(error), 200)
-        if "certificate" in text.lower() or "ssl" in text.lower():
-            return TelemetryError(
-                f"{self._where}: TLS failed: {text}",
-                remedy="Check tls, ca_certs, client_cert_file and client_key_file.",
-            )
+        explained = tls.explain(text, self.connection) if self.connection.tls else None
+        if explained is not None:
+            return TelemetryError(f"{self._where}: {explained[0]}", remedy=explained[1])
         return TelemetryError(
             f"{self._where} cannot be reached: {text}",
             remedy="Start Redis there, or correct login_host, login_port, login_unix_socket or tls.",
@@ -245,7 +246,7 @@ class StreamReader:
             return TelemetryError(
                 f"{self._where} does not let user {self.connection.login_user or 'default'!r} read "
                 f"{self.stream!r}: {text}",
-                remedy=f"Allow it: ACL SETUSER <user> ~{self.stream} +xinfo +xrevrange +xread +time",
+                remedy=f"Allow it: ACL SETUSER <user> %R~{self.stream} +xinfo|stream +xrevrange +xread +time",
             )
         return TelemetryError(f"{self._where} answers: {text}", transient="LOADING" in text or "BUSY" in text)
 
@@ -330,6 +331,7 @@ def _client(connection: Connection, meter: _Meter) -> t.Any:
     else:
         options.update(host=connection.login_host, port=connection.login_port)
         if connection.tls:
+            tls.check_files(connection)
             options.update(
                 ssl=True,
                 ssl_cert_reqs="required" if connection.validate_certs else "none",
