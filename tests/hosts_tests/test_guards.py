@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+from qsc_hosts.errors import HostsError
+
 from helpers.plays import (
     BASELINE_FILE,
     UNIT,
@@ -69,9 +71,16 @@ def test_what_was_changed_while_the_host_was_down_does_not_go_on(host: Host) -> 
 
 def test_a_rollback_in_vain_calls_a_human_and_waits_for_one(host: Host) -> None:
     canary = activate(host, qsc_canary_page_after_tries=2)
-    host.engine("faults", "die_after=0.2", "die_status=3")
-    host.run("systemctl start --no-block qsc-rollback.service")
-    host.wait("a page", "test -e /var/lib/qsc_canary/page.json", timeout=120)
+    broken = f"/run/systemd/system/{UNIT}.d"
+    host.run(f"mkdir -p {broken}; printf '[Service]\\nExecStartPre=/bin/false\\n' > {broken}/broken.conf")
+    try:
+        host.run("systemctl daemon-reload; systemctl start --no-block qsc-rollback.service")
+        host.wait("a page", "test -e /var/lib/qsc_canary/page.json", timeout=60)
+    except HostsError as error:
+        seen = host.run("qsc status; journalctl -n 40 --no-pager -o cat -u 'qsc-*'", check=False).stdout
+        raise AssertionError(f"{error}; seen: {seen}") from error
+    finally:
+        host.run(f"rm -rf {broken}; systemctl daemon-reload")
     host.wait("the unit stays failed", "systemctl is-failed -q qsc-rollback.service", timeout=15)
     status = host.run("qsc status", check=False)
     assert status.returncode == 5
@@ -81,8 +90,6 @@ def test_a_rollback_in_vain_calls_a_human_and_waits_for_one(host: Host) -> None:
     refused = play("activate", host, model="nhits")
     assert refused.rc != 0
     # the cause is mended; the host tries again once a human has said so
-    host.engine("reset")
-    host.run(f"systemctl reset-failed {UNIT}; systemctl restart {UNIT}")
     host.run("qsc acknowledge --reason 'the engine was broken'")
     ended = await_state(host, "rolled_back", timeout=60)
     assert ended["id"] == canary

@@ -45,7 +45,9 @@ WantedBy=multi-user.target
 
 def prepare(host: Host) -> None:
     """The agent by its playbook; the monitor's own unit rests, its work is done by the soak."""
-    done = play("install", host, qsc_canary_redis_timeout=0.5, qsc_canary_stability_seconds=0.5)
+    done = play(
+        "install", host, qsc_canary_on_reboot="resume", qsc_canary_redis_timeout=0.5, qsc_canary_stability_seconds=0.5
+    )
     assert done.rc == 0, done.output
     host.copy_to(str(ROOT / "tests/resilience/on_host"), harness.FOLDER)
     host.write(f"{harness.FOLDER}/dropin.conf", harness.dropin())
