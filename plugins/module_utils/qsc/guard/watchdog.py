@@ -390,7 +390,9 @@ def _follow_restart(host: Host, facts: Facts, record: Record) -> tuple[Finding |
         resuming=False,
     )
     reached("reprove.ledger")
-    host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective)
+    told = host.ledger.find("engine_restart_proven", record.id)
+    if told is None or (told.get("proof") or {}).get("invocation_id") != proof.invocation_id:  # a look was cut off here
+        host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective)
     reached("reprove.record")
     save(host.paths.record, record)
     return None, record
