@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import typing as t
 from pathlib import Path
@@ -268,6 +269,9 @@ def _rollback(options: argparse.Namespace) -> int:
 
     if os.geteuid() != 0:
         raise BadInput("a rollback needs root", remedy="Run: sudo qsc rollback")
+    signal.signal(
+        signal.SIGTSTP, signal.SIG_IGN
+    )  # stopped at a terminal it would hold the lock, and all guards with it
     finding = Finding("manual", options.reason or "ended by an operator")
     outcome = roll_back(_guard_host(), finding, canary_id=options.id)
     say("\n".join(outcome.lines()))
