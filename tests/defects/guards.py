@@ -101,7 +101,7 @@ GUARDS = (
     ),
     Defect(
         "G13", "a boot decides nothing",
-        WATCHDOG,
+        f"{CORE}/guard/resume.py",
         "if record is None or not record.live or record.boot_id == host.clock.boot_id():",
         "if True:",
         (f"{TESTS}/test_watchdog.py::test_a_run_of_an_earlier_boot_ends_before_the_engine_starts",),
@@ -154,5 +154,12 @@ GUARDS = (
         "    if facts.engine.n_restarts > 0:\n",
         "    if False:\n",
         (f"{TESTS}/test_diagnose.py::test_one_thing_wrong",),
+    ),
+    Defect(
+        "G21", "a rollback that is stopped at its terminal holds the lock for ever",
+        f"{CORE}/command.py",
+        "    signal.signal(signal.SIGTSTP, signal.SIG_IGN)",
+        "    #",
+        ("tests/unit/hall/test_command.py::test_a_rollback_cannot_be_stopped_at_its_terminal",),
     ),
 )  # fmt: skip

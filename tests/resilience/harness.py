@@ -25,6 +25,7 @@ SETTINGS: dict[str, t.Any] = {
     "qsc_canary_stability_seconds": 0.5,
     "qsc_canary_arming_timeout_seconds": 10,
     "qsc_canary_redis_timeout": 0.3,
+    "qsc_canary_breaker_rollbacks": 0,
 }
 """Short times, set by variables alone; everything else is the default of the tests."""
 UNITS = ("monitor", "watchdog", "rollback", "resume")
@@ -42,7 +43,8 @@ def prepare(host: Host) -> None:
         f"echo '# of another day' >> {FOLDER}/next/qsc/errors.py; rm -rf $(find {FOLDER}/next -name __pycache__)"
     )
     host.run(
-        f"mkdir {FOLDER}/saved; cp -a /etc/qsc_canary/* /etc/systemd/system/qsc-rollback.service {FOLDER}/saved/; "
+        f"mkdir {FOLDER}/saved; cp -a /etc/qsc_canary/* /etc/quantum/model_weights.json {FOLDER}/saved/; "
+        f"cp -a /etc/systemd/system/qsc-rollback.service {FOLDER}/saved/; "
         f"readlink /usr/local/lib/qsc_canary/current > {FOLDER}/saved/digest"
     )
     for unit in UNITS:

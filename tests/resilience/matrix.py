@@ -66,6 +66,8 @@ Cell = t.Union[Case, str]
 _DROPIN_EDITED = f"echo '# by hand' >> {DROPIN}"
 _SAFE = {"settings": {"duration_s": 12.0, "min_events": 100, "required_checks": 0.5}, "reach_s": 60}
 _ROLLBACK = "systemctl start --no-block qsc-rollback.service"
+_RESUME = {"settings": {"on_reboot": "resume"}}
+_DRIFT = "echo >> /etc/quantum/model_weights.json"
 _NEXT = {"code": "/opt/qsc-fault/next"}
 
 
@@ -98,6 +100,10 @@ WAYS: t.Mapping[str, Way] = {
     "back.ledger": _back(),
     "back.record": _back(),
     "boot.record": Way("boot", BASELINE),
+    "boot.resume": Way("boot", BASELINE, extra=_RESUME),
+    "boot.environment": Way("boot", BASELINE, extra=_RESUME),
+    "drift.ledger": Way("active", COMMITTED, trigger=_DRIFT),
+    "drift.record": Way("active", COMMITTED, trigger=_DRIFT),
     "upgrade.credential": _upgrade(password="of-another-day"),
     "upgrade.code": _upgrade(),
     "upgrade.switch": _upgrade(),
@@ -146,6 +152,10 @@ TOUCHES: t.Mapping[str, frozenset[str]] = {
         "back.ledger": "log",
         "back.record": "state",
         "boot.record": "state",
+        "boot.resume": "state",
+        "boot.environment": "",
+        "drift.ledger": "log",
+        "drift.record": "state",
         "upgrade.credential": "",
         "upgrade.code": "",
         "upgrade.switch": "",
@@ -352,6 +362,14 @@ def _clock(jump: str) -> str:
 
 
 SINGLES: t.Mapping[str, t.Sequence[Single]] = {
+    "power_cut_resume": (
+        Single("watch.look", "", COMMITTED, extra={**_RESUME, "how": "power_cut", "kind": "hold"}),
+        Single("check.verdict", "", COMMITTED, extra={**_RESUME, "how": "power_cut", "kind": "hold"}),
+        Single("commit.record", "", BASELINE, extra={**_RESUME, "how": "power_cut", "kind": "hold"}),
+        Single("back.latch", "", EITHER, extra={**_RESUME, "how": "power_cut", "kind": "hold"}),
+        Single("back.record", "", BASELINE, extra={**_RESUME, "how": "power_cut", "kind": "hold"}),
+    ),
+    "reboot_resume": (Single("watch.look", "", COMMITTED, extra={**_RESUME, "how": "reboot", "kind": "hold"}),),
     "redis_stopped": (
         Single("check.read", "systemctl stop redis-server", BASELINE, "systemctl start redis-server"),
         Single("fire.marker", "systemctl stop redis-server", BASELINE, "systemctl start redis-server"),
@@ -500,8 +518,9 @@ def cell(step: Step, fault: str) -> Cell:
 def _single(step: Step, fault: str) -> Cell:
     for single in SINGLES[fault]:
         if single.step == step.name:
+            kind = str(single.extra.get("kind", "shell"))
             return _case(
-                step, fault, "shell", single.end, single.within_s, command=single.command, undo=single.undo,
+                step, fault, kind, single.end, single.within_s, command=single.command, undo=single.undo,
                 undo_when=single.undo_when, extra=single.extra,
             )  # fmt: skip
     places = ", ".join(single.step for single in SINGLES[fault])

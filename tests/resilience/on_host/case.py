@@ -156,6 +156,9 @@ AS_INSTALLED = f"""
     cmp -s {SAVED}/config.json /etc/qsc_canary/config.json || cp -a {SAVED}/config.json /etc/qsc_canary/
     cmp -s {SAVED}/redis-password /etc/qsc_canary/redis-password || cp -a {SAVED}/redis-password /etc/qsc_canary/
     cd /usr/local/lib/qsc_canary
+    cmp -s {SAVED}/model_weights.json /etc/quantum/model_weights.json \\
+        || cp -a {SAVED}/model_weights.json /etc/quantum/
+    rm -f /etc/quantum/*.changed /run/qsc_canary/page* /run/qsc_canary/rollback_tries* {STATE}/page*
     if [ "$(readlink current)" != "$(cat {SAVED}/digest)" ]; then
         ln -sfn "$(cat {SAVED}/digest)" current
     fi

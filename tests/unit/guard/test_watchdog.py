@@ -376,6 +376,21 @@ def test_a_changed_weights_file_is_said_once(machine: Machine, after: bytes | No
     assert machine.record().drift == ""
 
 
+def test_killed_between_ledger_and_record_tells_of_a_change_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.run_canary()
+    original = machine.baseline_path.read_bytes()
+    for number, content in enumerate((original + b" ", original), 1):
+        machine.baseline_path.write_bytes(content)
+        with monkeypatch.context() as patch:
+            patch.setattr(watchdog, "save", no_space)
+            with pytest.raises(OSError):
+                looked(machine)
+        looked(machine)
+        assert len(machine.ledger("baseline_drift")) == number
+
+
 def test_a_weights_file_that_is_a_pipe_hangs_nobody(machine: Machine) -> None:
     machine.run_canary()
     machine.baseline_path.unlink()
