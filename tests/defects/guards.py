@@ -158,8 +158,36 @@ GUARDS = (
     Defect(
         "G21", "a rollback that is stopped at its terminal holds the lock for ever",
         f"{CORE}/command.py",
-        "    signal.signal(signal.SIGTSTP, signal.SIG_IGN)",
-        "    #",
+        "    signal.signal(signal.SIGTSTP, signal.SIG_IGN)\n",
+        "",
         ("tests/unit/hall/test_command.py::test_a_rollback_cannot_be_stopped_at_its_terminal",),
+    ),
+    Defect(
+        "G22", "a frozen host takes a canary",
+        f"{CORE}/guard/activation.py",
+        "    _check_freeze(host)\n",
+        "",
+        (f"{TESTS}/test_activation.py::test_a_frozen_host_takes_no_canary_but_always_gives_one_back",),
+    ),
+    Defect(
+        "G23", "a reboot resumes whatever speaks against it",
+        f"{CORE}/guard/resume.py",
+        "            if verdict is not None and not against:\n",
+        "            if verdict is not None:\n",
+        (f"{TESTS}/test_resume.py::test_what_speaks_against_it_ends_at_baseline",),
+    ),
+    Defect(
+        "G24", "a rollback in vain calls nobody",
+        f"{CORE}/guard/page.py",
+        "    if tries >= host.settings.page_after:\n",
+        "    if False:\n",
+        (f"{TESTS}/test_page.py::test_then_a_human_is_called_once",),
+    ),
+    Defect(
+        "G25", "a model that always comes back is taken again and again",
+        f"{CORE}/guard/history.py",
+        "    if most and count >= most:\n",
+        "    if False:\n",
+        (f"{TESTS}/test_history.py::test_the_loop_breaker",),
     ),
 )  # fmt: skip
