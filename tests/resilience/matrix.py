@@ -344,7 +344,10 @@ _RESTARTED_EMPTY = (
 _FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 _MASK = f"mkdir -p {_CONTROL}; ln -s /dev/null {_CONTROL}/{UNIT}; systemctl daemon-reload"
 _UNMASK = f"rm -f {_CONTROL}/{UNIT}; systemctl daemon-reload"
-_DEAF = {"before": f"qsc-test-engine --engine quantum faults ignore_sigterm=true; systemctl restart {UNIT}"}
+_IGNORE = f"qsc-test-engine --engine quantum faults ignore_sigterm=true; systemctl restart {UNIT}"
+_DEAF = {"before": _IGNORE}
+_DEAF_LATER = {"trigger": f"{_IGNORE}; {_ROLLBACK}"}
+_DEAF_UNDO = f"{_ENGINE_UNDO}; systemctl restart {UNIT}"
 _JOURNAL = (
     "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket "
     "systemd-journald.service"
@@ -389,8 +392,8 @@ SINGLES: t.Mapping[str, t.Sequence[Single]] = {
     ),
     "twice": (Single("arm.record", "true", COMMITTED, extra={"plays": 2}),),
     "engine_ignores_sigterm": (
-        Single("back.restart", "true", BASELINE, _ENGINE_UNDO, extra=_DEAF),
-        Single("fire.restart", "true", EITHER, _ENGINE_UNDO, extra=_DEAF),
+        Single("back.restart", "true", BASELINE, _DEAF_UNDO, extra=_DEAF_LATER),
+        Single("fire.restart", "true", EITHER, _DEAF_UNDO, extra=_DEAF),
     ),
     "engine_dies_at_start": (
         Single(
