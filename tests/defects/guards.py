@@ -18,7 +18,7 @@ GUARDS = (
     Defect(
         "G1", "the watchdog sees what is wrong and starts no rollback",
         WATCHDOG,
-        "    systemd.start(ROLLBACK_SERVICE, block=False)\n",
+        "    systemd.start(host.guards.rollback_service, block=False)\n",
         "",
         (f"{TESTS}/test_watchdog.py::test_a_violation_is_latched_and_the_rollback_started",),
     ),
@@ -144,7 +144,7 @@ GUARDS = (
     Defect(
         "G19", "an unreadable record ends nothing",
         WATCHDOG,
-        'return _start_rollback(f"record unreadable: {error.message}")',
+        'return _start_rollback(host, f"record unreadable: {error.message}", again=True)',
         "return [error.message]",
         (f"{TESTS}/test_watchdog.py::test_an_unreadable_record_starts_the_rollback",),
     ),
