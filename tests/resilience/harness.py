@@ -26,6 +26,7 @@ SETTINGS: dict[str, t.Any] = {
     "qsc_canary_arming_timeout_seconds": 10,
     "qsc_canary_redis_timeout": 0.3,
     "qsc_canary_breaker_rollbacks": 0,
+    "qsc_canary_on_reboot": "resume",  # the units have the rights for it; whether a run goes on is each case's
 }
 """Short times, set by variables alone; everything else is the default of the tests."""
 UNITS = ("monitor", "watchdog", "rollback", "resume")
