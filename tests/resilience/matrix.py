@@ -303,7 +303,7 @@ _RESTART = f"/run/systemd/system/{UNIT}.d"
 
 def _monitor_dropin(text: str) -> tuple[str, str]:
     return (
-        f"mkdir -p {_MEMORY}; printf '{text}' > {_MEMORY}/fault.conf; systemctl daemon-reload",
+        f"mkdir -p {_MEMORY}; printf '{text}' > {_MEMORY}/zz-fault.conf; systemctl daemon-reload",
         f"rm -rf {_MEMORY}; systemctl daemon-reload; systemctl reset-failed qsc-monitor.service",
     )
 
@@ -457,7 +457,7 @@ SINGLES: t.Mapping[str, t.Sequence[Single]] = {
     ),
     "monitor_hung": (
         Single("watch.look", *_monitor_dropin("[Service]\\nExecStart=\\nExecStart=/bin/sleep 60\\n")[:1], BASELINE,
-               _monitor_dropin("")[1], extra={"trigger_is": ["monitor_silent", "monitor_failed"]}),
+               _monitor_dropin("")[1], extra={"trigger_is": ["monitor_silent", "monitor_failed", "manual"]}),
     ),
     "monitor_memory": (
         Single("watch.look", *_monitor_dropin("[Service]\\nLimitAS=12M\\n")[:1], BASELINE, _monitor_dropin("")[1],

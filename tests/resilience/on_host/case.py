@@ -364,10 +364,10 @@ def ended(
         if state in wanted and not any(process.poll() is None for process in processes):
             first = boot_clock() - since
             time.sleep(HOLDS_S if state == "committed" else 1.2)
-            again, seen = look(since)
-            if again == state:
+            later, seen = look(since)
+            if later == state:
                 break
-            state = again
+            state = later
         if time.monotonic() > end:
             return result(case, line, "between" if state == "between" else f"{state}, but", seen, boot_clock() - since,
                           f"not {' or '.join(wanted)} within {case['within_s']} s", engine_s)  # fmt: skip
