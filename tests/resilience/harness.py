@@ -53,7 +53,8 @@ def prepare(host: Host) -> None:
         host.run(f"mkdir -p {folder}")
         host.write(
             f"{folder}/launcher.conf",
-            f"[Service]\nExecStart=\nExecStart=/usr/bin/python3 -I {FOLDER}/launch.py unit {unit}\n",
+            "[Service]\nRestrictAddressFamilies=AF_UNIX\n"  # the line to who listens for the steps
+            f"ExecStart=\nExecStart=/usr/bin/python3 -I {FOLDER}/launch.py unit {unit}\n",
         )
     host.run("systemctl daemon-reload")
     quick_engine(host)
@@ -63,9 +64,9 @@ def prepare(host: Host) -> None:
 def dropin() -> str:
     """The role's drop-in for the canary of the cases."""
     folder = ROOT / "roles/qsc_canary/templates"
-    template = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=False).from_string(
-        (folder / "qsc_canary.conf.j2").read_text()
-    )
+    template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=False, trim_blocks=True
+    ).from_string((folder / "qsc_canary.conf.j2").read_text())
     return template.render(
         qsc_canary_model="patchtst",
         qsc_canary_weight=0.10,
@@ -133,12 +134,21 @@ def _cut_off(host: Host, case: Case, order: t.Mapping[str, t.Any]) -> dict[str, 
             running.kill()
             return {"reached": False, "end": "not reached", "seconds": 0.0, "why": said[-2000:]}
         begin = time.monotonic()
-        getattr(host, str(case.extra["how"]))()
+        _boot_again(host, str(case.extra["how"]))
         booted_s = time.monotonic() - begin
         running.kill()
     found = _said(host, "after", order)
     found["seconds"] = round(booted_s + float(found["seconds"]), 2)
     return found
+
+
+def _boot_again(host: Host, how: str) -> None:
+    """Cut the host off; a guard that failed at the boot, as it may by design, is no reason to stop the case."""
+    try:
+        getattr(host, how)()
+    except HostsError as error:
+        if "booted with failed units: qsc-" not in str(error):
+            raise
 
 
 def _killed_at_boot(host: Host, case: Case, order: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -148,11 +158,7 @@ def _killed_at_boot(host: Host, case: Case, order: t.Mapping[str, t.Any]) -> dic
         return before
     host.write(f"{FOLDER}/boot.json", json.dumps({"step": case.step}))
     begin = time.monotonic()
-    try:
-        host.power_cut()
-    except HostsError as error:
-        if "failed units: qsc-resume.service" not in str(error):
-            raise
+    _boot_again(host, "power_cut")
     booted_s = time.monotonic() - begin
     died = host.run(f"test -e /run/qsc_canary/died-at-{case.step}", check=False).returncode == 0
     found = _said(host, "after", order)
