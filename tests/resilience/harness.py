@@ -85,6 +85,7 @@ def run(host: Host, case: Case) -> dict[str, t.Any]:
     order["settings"] = {
         "arming_timeout_s": _deadline_s(case),
         "duration_s": 600.0,
+        "on_reboot": "rollback",
         **dict(order.get("settings") or {}),
     }
     begin = time.monotonic()
