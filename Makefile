@@ -15,7 +15,7 @@ TIMED := tests/tools/timed
 RUN = $(TIMED) $@ .venv/bin/python tests/run.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-full lint sanity demo defects fuzz clean
+.PHONY: help venv test test-full lint sanity demo defects fuzz resilience clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -56,6 +56,11 @@ fuzz: .venv-fuzz/.ready ## fuzz the readers of hostile data, FUZZ_SECONDS=60 for
 	@"$(PYTHON)" -m venv .venv-fuzz
 	@.venv-fuzz/bin/pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
 	@touch $@
+
+resilience: venv ## break every step on real hosts, and write docs/resilience.md of what came of it
+	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
+	@rm -rf build/resilience
+	@$(TIMED) $@ sh -c '.venv/bin/python tests/run.py --only resilience $(RUN_FLAGS); .venv/bin/python tests/resilience/report.py'
 
 clean: ## leave nothing behind: test hosts and images, caches, .venv
 	@$(TIMED) $@ tests/tools/clean

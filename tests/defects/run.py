@@ -4,8 +4,8 @@
 
 """Plant each known defect in a copy of the checkout: its test must turn red, and be green without it.
 
-The ten defects are those of the program this collection replaces. A test that stays green with the defect it is there
-for would be worth nothing.
+The ten defects are those of the program this collection replaces; the others (G1, G2 ...) each take one guard of a host
+away. A test that stays green with the defect it is there for would be worth nothing.
 """
 
 from __future__ import annotations
@@ -15,26 +15,16 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from defect import CORE, UNITS, Defect
+from guards import GUARDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COPY = ROOT / "build" / "defects"
-CORE = "plugins/module_utils/qsc"
 STREAM_TESTS = "tests/integration/test_judge_stream.py"
-UNITS = "roles/qsc_canary/templates"
-
-
-@dataclass(frozen=True)
-class Defect:
-    """One defect: where it is planted (``old`` must stand there exactly once) and the tests that must see it."""
-
-    number: str
-    title: str
-    path: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
 
 
 DEFECTS = (
@@ -182,8 +172,9 @@ def plant(defect: Defect) -> str:
 
 
 def main() -> int:
+    planted = (*DEFECTS, *GUARDS)
     copy_checkout()
-    every = tuple(sorted({test for defect in DEFECTS for test in defect.tests}))
+    every = tuple(sorted({test for defect in planted for test in defect.tests}))
     code, output = run_tests(every)
     if code != 0:
         print(f"without any defect the tests are not green:\n{output[-4000:]}")
@@ -191,7 +182,7 @@ def main() -> int:
         return 1
     print(f"without a defect: {output.splitlines()[-1]}", flush=True)
     failed = 0
-    for defect in DEFECTS:
+    for defect in planted:
         begin = time.monotonic()
         problem = plant(defect)
         failed += bool(problem)
@@ -200,7 +191,7 @@ def main() -> int:
         if problem:
             print(f"         {problem}")
     shutil.rmtree(COPY, ignore_errors=True)
-    print(f"{len(DEFECTS) - failed} passed, {failed} failed, 0 skipped")
+    print(f"{len(planted) - failed} passed, {failed} failed, 0 skipped")
     return 1 if failed else 0
 
 

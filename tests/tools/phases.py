@@ -75,6 +75,19 @@ def all_phases(*, full: bool) -> list[Phase]:
         _program("sanity", "work", "tests/tools/sanity.py", 900),
         _program("pythons", "work", "tests/tools/pythons.py", 1800, full_only=True),
         _program("defects", "work", "tests/defects/run.py", 3600, *more),
-        _pytest("hosts", "hosts", ["tests/hosts_tests"], 3600, full=full, each_test=True, workers=HOSTS),
+        # the quick cases of the matrix; the full form runs all of it as a phase of its own
+        _pytest(
+            "hosts",
+            "hosts",
+            ["tests/hosts_tests"] if full else ["tests/hosts_tests", "tests/resilience"],
+            3600,
+            full=full,
+            each_test=True,
+            workers=HOSTS,
+        ),
+        replace(
+            _pytest("resilience", "hosts", ["tests/resilience"], 3600, full=True, each_test=True, workers=HOSTS),
+            full_only=True,
+        ),
         molecule,  # in the lane that computes: beside the host tests it costs no time of its own
     ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import typing as t
 from pathlib import Path
@@ -268,6 +269,8 @@ def _rollback(options: argparse.Namespace) -> int:
 
     if os.geteuid() != 0:
         raise BadInput("a rollback needs root", remedy="Run: sudo qsc rollback")
+    # stopped at its terminal it would hold the lock, and all guards with it
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     finding = Finding("manual", options.reason or "ended by an operator")
     outcome = roll_back(_guard_host(), finding, canary_id=options.id)
     say("\n".join(outcome.lines()))

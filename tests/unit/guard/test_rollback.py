@@ -333,6 +333,7 @@ def test_an_unreadable_record_is_put_aside_and_the_baseline_restored(machine: Ma
     assert any(aside.name in note for note in outcome.notes)
     (entry,) = machine.ledger("rollback_executed")
     assert entry["trigger"] == "record_unreadable"
+    assert machine.units["qsc-monitor.timer"].active_state == "inactive"  # nothing is left to judge
     assert not end(machine, "manual").changed
 
 

@@ -219,6 +219,23 @@ def test_a_deliberate_restart_is_proven_again(machine: Machine) -> None:
     assert len(machine.ledger("engine_restart_proven")) == 1
 
 
+def test_killed_between_ledger_and_record_tells_of_a_restart_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.run_canary()
+    machine.start_engine()
+    with monkeypatch.context() as patch:
+        patch.setattr(watchdog, "save", no_space)
+        with pytest.raises(OSError):
+            looked(machine)
+    looked(machine)
+    assert machine.record().engine["invocation_id"] == machine.engine.invocation
+    assert len(machine.ledger("engine_restart_proven")) == 1
+    machine.start_engine()  # the next restart is another one
+    looked(machine)
+    assert len(machine.ledger("engine_restart_proven")) == 2
+
+
 @pytest.mark.parametrize("case", ["without the variables", "without an acknowledgement"])
 def test_a_restart_that_cannot_be_proven_ends_the_run(machine: Machine, case: str) -> None:
     machine.run_canary()
@@ -357,6 +374,21 @@ def test_a_changed_weights_file_is_said_once(machine: Machine, after: bytes | No
         "is the saved baseline again",
     ]
     assert machine.record().drift == ""
+
+
+def test_killed_between_ledger_and_record_tells_of_a_change_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.run_canary()
+    original = machine.baseline_path.read_bytes()
+    for number, content in enumerate((original + b" ", original), 1):
+        machine.baseline_path.write_bytes(content)
+        with monkeypatch.context() as patch:
+            patch.setattr(watchdog, "save", no_space)
+            with pytest.raises(OSError):
+                looked(machine)
+        looked(machine)
+        assert len(machine.ledger("baseline_drift")) == number
 
 
 def test_a_weights_file_that_is_a_pipe_hangs_nobody(machine: Machine) -> None:

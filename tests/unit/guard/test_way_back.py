@@ -31,3 +31,12 @@ def test_no_guard_falls_with_the_engine(root: Path, unit: str) -> None:
     text = (root / "roles" / "qsc_canary" / "templates" / f"qsc-{unit}.service.j2").read_text()
     tied = [line for line in text.splitlines() if line.split("=")[0] in TYING]
     assert tied == []
+
+
+def test_a_failed_monitor_fires_the_rollback(root: Path) -> None:
+    """The monitor may do nothing but fail: systemd answers, and nothing but a missed check and an end by systemd is no
+    failure."""
+    text = (root / "roles" / "qsc_canary" / "templates" / "qsc-monitor.service.j2").read_text()
+    lines = text.splitlines()
+    assert "OnFailure=qsc-rollback.service" in lines[: lines.index("[Service]")]
+    assert "SuccessExitStatus=75 SIGTERM" in lines

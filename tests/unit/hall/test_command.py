@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import signal
 import sys
 import typing as t
 from pathlib import Path
@@ -133,6 +134,16 @@ def test_rollback(run: Run, machine: Machine) -> None:
     code, out, _err = run("rollback")
     assert code == 0
     assert "already at baseline, nothing changed" in out
+
+
+def test_a_rollback_cannot_be_stopped_at_its_terminal(run: Run, machine: Machine) -> None:
+    """Stopped, it would hold the lock for ever, and every guard of the host would wait for it."""
+    before = signal.getsignal(signal.SIGTSTP)
+    try:
+        run("rollback")
+        assert signal.getsignal(signal.SIGTSTP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 def test_rollback_of_another_run(run: Run, machine: Machine) -> None:

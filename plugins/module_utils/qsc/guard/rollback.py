@@ -284,7 +284,7 @@ def _disarm(host: Host, record: Record | None, notes: list[str]) -> tuple[bool, 
         if problem is not None and kept is not None:
             raise kept
         found, left = found or was_there, left or problem
-    if record is not None and record.state == ROLLING_BACK:
+    if record.state == ROLLING_BACK if record is not None else found:  # a lost record must not leave the timer behind
         reached("back.timer")
         timer = host.guards.monitor_timer
         stuck = try_io(f"{timer} could not be stopped", lambda: systemd.stop(timer))

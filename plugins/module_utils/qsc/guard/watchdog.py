@@ -360,13 +360,15 @@ def _note_drift(host: Host, facts: Facts) -> Record:
     record = transition(record, "drift", drift=facts.drift)
     what = drift_text(facts.drift) if facts.drift else "is the saved baseline again"
     reached("drift.ledger")
-    host.log(
-        "baseline_drift",
-        record,
-        reason=f"{record.baseline_path} {what}",
-        sha256=facts.drift,
-        then=record.baseline_drift,
-    )
+    told = host.ledger.find("baseline_drift", record.id)
+    if (told or {}).get("sha256", "") != facts.drift:  # else a look was cut off between ledger and record
+        host.log(
+            "baseline_drift",
+            record,
+            reason=f"{record.baseline_path} {what}",
+            sha256=facts.drift,
+            then=record.baseline_drift,
+        )
     reached("drift.record")
     save(host.paths.record, record)
     return record
@@ -390,7 +392,9 @@ def _follow_restart(host: Host, facts: Facts, record: Record) -> tuple[Finding |
         resuming=False,
     )
     reached("reprove.ledger")
-    host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective)
+    told = host.ledger.find("engine_restart_proven", record.id)
+    if told is None or (told.get("proof") or {}).get("invocation_id") != proof.invocation_id:  # a look was cut off here
+        host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective)
     reached("reprove.record")
     save(host.paths.record, record)
     return None, record
