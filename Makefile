@@ -15,7 +15,7 @@ TIMED := tests/tools/timed
 RUN = $(TIMED) $@ .venv/bin/python tests/run.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-full lint sanity demo defects fuzz resilience clean
+.PHONY: help venv test test-full lint sanity demo defects fuzz resilience soak clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -61,6 +61,10 @@ resilience: venv ## break every step on real hosts, and write docs/resilience.md
 	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
 	@rm -rf build/resilience
 	@$(TIMED) $@ sh -c '.venv/bin/python tests/run.py --only resilience $(RUN_FLAGS); .venv/bin/python tests/resilience/report.py'
+
+soak: venv ## a day of checks, 60 times as fast, with reboots and a Redis that falls over; writes docs/soak.md
+	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
+	@$(TIMED) $@ .venv/bin/python tests/resilience/soak.py
 
 clean: ## leave nothing behind: test hosts and images, caches, .venv
 	@$(TIMED) $@ tests/tools/clean

@@ -12,6 +12,7 @@ from qsc_hosts.errors import HostsError
 
 from helpers.plays import (
     BASELINE_FILE,
+    DROPIN,
     UNIT,
     Host,
     await_state,
@@ -139,3 +140,19 @@ def test_with_refuse_a_changed_baseline_ends_the_run(host: Host) -> None:
     finally:
         host.write(BASELINE_FILE, original)
         host.run(f"rm -f {BASELINE_FILE}.*.changed")
+
+
+def test_a_process_stopped_under_the_lock_blinds_nobody(host: Host) -> None:
+    canary = activate(host)
+    hold = (
+        "import fcntl, os; h = os.open('/run/qsc_canary/lock', os.O_RDWR); fcntl.flock(h, 2); os.kill(os.getpid(), 19)"
+    )
+    host.run(f'setsid /usr/bin/python3 -c "{hold}" >/dev/null 2>&1 &')
+    host.wait("the lock is held", "! flock -n /run/qsc_canary/lock true", timeout=10)
+    host.run(f"rm {DROPIN}")
+    ended = await_state(host, "rolled_back", timeout=60)
+    assert (ended["id"], ended["trigger"]) == (canary, "dropin_removed")
+    assert "was stopped while it held the lock" in host.output(
+        "journalctl -b -o cat -u qsc-watchdog.service | tail -50"
+    )
+    assert process_variables(host) == {}

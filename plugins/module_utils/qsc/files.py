@@ -195,6 +195,29 @@ class Lock:
             self._handle = None
 
 
+def lock_holder(path: Path) -> int | None:
+    """The process that holds this lock, by the kernel's list (proc_locks(5)); None when it cannot be told."""
+    try:
+        status = path.lstat()
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for line in lines:
+        words = line.split()
+        if len(words) > 5 and words[1] == "FLOCK" and words[5] == file and words[4].isdigit():
+            return int(words[4]) or None  # 0: of a process that this one cannot see
+    return None
+
+
+def is_stopped(pid: int) -> bool:
+    """True for a process that was stopped (SIGSTOP, Ctrl-Z, a debugger) and not continued (proc_pid_stat(5))."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
+
+
 def try_io(what: str, action: t.Callable[[], object]) -> str | None:
     """Run a step that must not stop a rollback; return what went wrong, or None."""
     try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -424,6 +426,42 @@ def test_after_a_page_the_rollback_is_tried_now_and_then(machine: Machine) -> No
     machine.time.sleep(page.RETRY_PAGED_S)
     look(machine)
     assert machine.events == [STARTED]
+
+
+# --- a process that was stopped under the lock
+
+HOLDS = "import fcntl, os, sys; h = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); fcntl.flock(h, fcntl.LOCK_EX); "
+
+
+@pytest.mark.parametrize("how", ["stopped", "at work"])
+def test_a_process_stopped_under_the_lock_blinds_nobody(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    machine.run_canary()
+    machine.dropin.unlink()
+    monkeypatch.setattr(watchdog, "_LOCK_WAIT_S", 0.2)
+    then = "os.kill(os.getpid(), 19)" if how == "stopped" else "print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS + then, str(machine.paths.lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        try:
+            if how == "stopped":
+                os.waitid(os.P_PID, holder.pid, os.WSTOPPED)
+            else:
+                assert holder.stdout is not None
+                holder.stdout.readline()
+            code, notes = watchdog.run(machine.host)
+            if how == "stopped":
+                assert holder.wait(10) == -9
+                assert f"process {holder.pid} was stopped while it held the lock, and was ended" in notes
+                assert machine.record().trigger == "dropin_removed"
+            else:
+                assert holder.poll() is None, "who works under the lock is left alone"
+                assert machine.record().state == "active"
+                assert notes[0].startswith("left alone: ")
+            assert code == 0
+        finally:
+            holder.kill()
 
 
 # --- its own trouble

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Busy, NotProven, QscError, RecordUnreadable, SystemdError
-from ..files import digest_file, read_bounded, try_io, write_atomic
+from ..files import digest_file, is_stopped, lock_holder, read_bounded, try_io, write_atomic
 from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict
@@ -27,6 +29,7 @@ from .rollback import Finding
 MISSED_LIMIT = 4
 """More checks missed in a row than this end the run."""
 HALF_JUDGED = 0.5
+_LOCK_WAIT_S = 10.0
 _SETTLING_S = 60.0
 """s: how long a deliberate restart of the engine may take before it counts as down."""
 
@@ -230,7 +233,7 @@ def reasons_not_safe(facts: Facts) -> list[str]:
 
 def watch(host: Host) -> list[str]:
     """One look, and what follows from it. Returns what was done, as sentences for the journal."""
-    with host.lock(wait_s=10.0):
+    with host.lock(wait_s=_LOCK_WAIT_S):
         # entries that wait for room on the disk; while there is none, nothing stops
         try_io("ledger", lambda: host.ledger.flush(wall=host.clock.wall()))
         try:
@@ -426,10 +429,32 @@ def _conclude(host: Host, facts: Facts, record: Record) -> list[str]:
     return [f"canary {record.id}: safe after {verdict.checks_done} checks; still watched"]
 
 
+def _free_lock(host: Host) -> list[str]:
+    """End a process that was stopped while it held the lock: until it went on, no guard could do anything.
+
+    Whatever it was about to do, it may be killed there: every step ends proven after that.
+    """
+    pid = lock_holder(host.paths.lock)
+    if pid is None or not is_stopped(pid):
+        return []
+    os.kill(pid, signal.SIGKILL)
+    return [f"process {pid} was stopped while it held the lock, and was ended"]
+
+
+def _watch_in_turn(host: Host) -> list[str]:
+    try:
+        return watch(host)
+    except Busy:
+        ended = _free_lock(host)
+        if not ended:
+            raise
+        return [*ended, *watch(host)]
+
+
 def run(host: Host) -> tuple[int, list[str]]:
     """The watchdog unit's whole job: (exit code, sentences). An error of its own is loud, and tried again."""
     try:
-        return 0, watch(host)
+        return 0, _watch_in_turn(host)
     except Busy as error:
         return 0, [f"left alone: {error.message}"]  # a rollback or an activation is at work; the next look follows
     except (OSError, QscError) as error:
