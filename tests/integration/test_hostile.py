@@ -195,7 +195,7 @@ def test_new_names_in_every_decision_cost_no_more_than_a_bound(host):
 
 
 def test_more_bytes_than_a_reply_may_have_are_refused_before_they_are_kept(host):
-    for _ in range(20):
+    for _number in range(20):
         host.add({b"payload": b"x" * 1_000_000})
     with pytest.raises(StreamTooLarge, match=r"XREVRANGE .* one reply has more than 16384000 bytes.* who writes"):
         host.gate()
@@ -213,7 +213,7 @@ def test_more_bytes_than_a_reply_may_have_are_refused_before_they_are_kept(host)
 
 def test_what_lies_before_the_cutover_refuses_nobody(host):
     """The comparison is for people: an old flood must not keep a gate shut for as long as the stream holds it."""
-    for _ in range(20):
+    for _number in range(20):
         host.add({b"payload": b"x" * 1_000_000})
     last = host.server.client().xinfo_stream(STREAM)["last-generated-id"]
     for i in range(210):
@@ -266,7 +266,7 @@ def test_the_worst_telemetry_is_judged_within_the_memory_of_the_unit(tmp_path, r
             b"payload": b'{"a": [' + b"{}," * 1000 + b'0], "model_breakdown": {"xgb": {"action": "BUY"}}}'
         },
     }
-    for _ in range(1100 if kind in spoilt else 0):
+    for _number in range(1100 if kind in spoilt else 0):
         pipe.xadd(STREAM, spoilt[kind])
     pipe.execute()
     arguments = json.dumps([limit, host.server.options(), host.record.since["id"], 10_000])

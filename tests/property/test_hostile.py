@@ -133,7 +133,7 @@ SAMPLES = {
 def test_a_state_file_with_anything_in_any_place(name, data):
     """One or two values of a good file, at any depth, become something else, or are gone."""
     spoilt = json.loads(json.dumps(SAMPLES[name]))
-    for _ in range(data.draw(st.integers(1, 2))):
+    for _number in range(data.draw(st.integers(1, 2))):
         place = spoilt
         while True:
             key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))

@@ -13,8 +13,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.steps import BOOT, MODULE, MONITOR, PLAY, STEPS
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.steps import Step as Step
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.steps import BOOT, MODULE, MONITOR, PLAY, STEPS, Step
 
 BASELINE, COMMITTED, EITHER = "baseline", "committed", "either"
 STATE, LOG, ETC = "/var/lib/qsc_canary", "/var/log/qsc_canary", "/etc/systemd/system"

@@ -297,7 +297,7 @@ def go(case: dict[str, t.Any]) -> dict[str, t.Any]:
         way = case["way"]
         if way == "activate":
             line.armed.set()
-            processes += [spawn("activate", case) for _ in range(int(case.get("plays", 1)))]
+            processes += [spawn("activate", case) for _number in range(int(case.get("plays", 1)))]
         elif way != "baseline":
             done = spawn("activate", case)
             await_true("the activation ends", lambda: done.poll() is not None, 60)

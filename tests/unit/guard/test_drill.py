@@ -244,7 +244,7 @@ def test_refused_without_an_agent(machine: Machine) -> None:
 
 def ending(monkeypatch: pytest.MonkeyPatch, action: t.Callable[[t.Any], object]) -> None:
     """A drill whose steps are ``action``."""
-    monkeypatch.setattr(drill._Drill, "rehearse", lambda self: action(self))
+    monkeypatch.setattr(drill._Drill, "rehearse", action)
 
 
 def test_refused_while_another_is_at_work(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

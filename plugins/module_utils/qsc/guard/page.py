@@ -105,8 +105,12 @@ def current(host: Host) -> dict[str, t.Any] | None:
 
 def line(opened: t.Mapping[str, t.Any]) -> str:
     """The open page in one sentence, for people."""
+    return f"{_needed(opened)}. When you know why: qsc acknowledge"
+
+
+def _needed(opened: t.Mapping[str, t.Any]) -> str:
     since = f" since {timestamp(opened['at'])}" if opened["at"] else ""
-    return f"a human is needed{since}: {opened['reason']}. When you know why: qsc acknowledge"
+    return f"a human is needed{since}: {opened['reason']}"
 
 
 def quiet(host: Host) -> bool:
@@ -124,7 +128,7 @@ def check(host: Host) -> None:
     """Raise Refused while a page is open."""
     opened = current(host)
     if opened is not None:
-        raise Refused(line(opened).split(". When")[0], remedy="When you know why, on that host: qsc acknowledge")
+        raise Refused(_needed(opened), remedy="When you know why, on that host: qsc acknowledge")
 
 
 def acknowledge(host: Host, reason: str) -> str:
