@@ -111,7 +111,9 @@ ROTATIONS = {
 }
 
 
-@pytest.mark.parametrize("how", ROTATIONS)
+@pytest.mark.parametrize(
+    "how", [how if how == "copytruncate" else pytest.param(how, marks=pytest.mark.slow) for how in ROTATIONS]
+)
 def test_an_external_rotation_during_a_run(host: Host, how: str) -> None:
     canary = activated(host)
     host.run(f"cp -p {LEDGER} {FOLDER}/kept")
