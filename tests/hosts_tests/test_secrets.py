@@ -118,7 +118,7 @@ def story(installed_host: Host, tmp_path_factory: pytest.TempPathFactory) -> t.I
         go("activate")
         told.canary = record(host)
         verdict = "/var/lib/qsc_canary/monitor/verdict.json"
-        host.wait("two judged checks", f"grep -qE '\"checks_judged\": ([2-9]|..)' {verdict}", timeout=40)
+        host.wait("two judged checks", f"grep -qE '\"checks_judged\": ([2-9]|[1-9][0-9])' {verdict}", timeout=40)
         told.variables = process_variables(host)
         for words in ("status", "status --json", "check --json", "gate --json --model patchtst", "scoreboard"):
             done = host.ssh(f"qsc {words}", check=False)
