@@ -95,7 +95,7 @@ def judge(host: Host, done: t.Mapping[str, int]) -> list[tuple[str, bool, str]]:
     verify = host.run("qsc log --verify", check=False)
     sizes = [sum(note["bytes"].values()) for note in notes[1:]]
     verdict = json.loads(host.read("/var/lib/qsc_canary/monitor/verdict.json"))
-    how = f"{run['state']} {run['outcome']} {run['trigger']} {run['reason']}"
+    how = f"{run['state']} {run['outcome']} {run['trigger']} {run['reason']}".strip()
     missed = f"{verdict['checks_missed']} missed, at most {verdict['max_missed_in_a_row']} in a row"
     return [
         ("the run is safe", run["outcome"] == "safe", how),
