@@ -225,7 +225,7 @@ def _readonly(folder: str) -> tuple[str, str]:
         f"mkdir -p {other} && mount --bind {folder} {other} && mount --make-private {other} && "
         f"mount -o remount,ro,bind {other} && mount --bind {other} {folder} && umount {other}"
     )
-    return bind, f"umount {folder}"
+    return bind, f"umount -l {folder}"
 
 
 _RESOURCES: t.Mapping[str, tuple[str, tuple[str, str], str]] = {

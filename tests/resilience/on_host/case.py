@@ -246,7 +246,7 @@ def reset() -> None:
     from qsc.guard.rollback import Finding, roll_back
     from qsc.settings import Settings
 
-    shell(f"umount {STATE} {LEDGER.parent} /etc /var; {AS_INSTALLED}")
+    shell(f"umount -l {STATE} {LEDGER.parent} /etc /var; {AS_INSTALLED}")
     host = Host(settings=Settings.load(Path("/etc/qsc_canary/config.json")), actor="between two cases")
     roll_back(host, Finding("manual", "between two cases"))
     with host.lock():
