@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
+
+from helpers.local_play import evaluate
 
 CASES: t.Mapping[str, tuple[dict[str, t.Any], str]] = {
     "a user": ({}, "alice"),
@@ -36,28 +36,12 @@ def actors(root: Path, clean_environment: dict[str, str], tmp_path_factory: pyte
                 "dest": str(folder / f"{number}.json"),
                 "mode": "0600",
             },
-            "vars": {**variables, "ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+            "vars": variables,
         }
         for number, (variables, _actor) in enumerate(CASES.values())
     ]
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars_files": [str(root / "roles/qsc_canary/vars/main.yml")],
-        "tasks": tasks,
-    }
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    done = subprocess.run(
-        ["ansible-playbook", "play.yml"],
-        cwd=folder,
-        env={**clean_environment, "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"), "ANSIBLE_NOCOLOR": "1", "USER": "alice"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    play = {"vars_files": [str(root / "roles/qsc_canary/vars/main.yml")], "tasks": tasks}
+    evaluate(folder, play, {**clean_environment, "USER": "alice"})
     return {case: json.loads((folder / f"{number}.json").read_text()) for number, case in enumerate(CASES)}
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+
+from helpers.local_play import evaluate
 
 Options = dict[str, dict[str, t.Any]]
 
@@ -46,35 +47,20 @@ def evaluated(
 ) -> dict[str, t.Any]:
     """The defaults as Ansible sees them where no QSC_ variable is set."""
     folder = tmp_path_factory.mktemp("defaults")
-    play = [
-        {
-            "hosts": "localhost",
-            "gather_facts": False,
-            "vars_files": [str(role / "defaults/main.yml")],
-            "tasks": [
-                {
-                    "ansible.builtin.copy": {
-                        "content": "{{ dict(names | zip(names | map('extract', vars))) | to_json }}",
-                        "dest": str(folder / "defaults.json"),
-                        "mode": "0600",
-                    },
-                    "vars": {"names": list(yaml.safe_load((role / "defaults/main.yml").read_text()))},
-                }
-            ],
-        }
-    ]
-    (folder / "play.yml").write_text(yaml.safe_dump(play))
-    done = subprocess.run(
-        ["ansible-playbook", "play.yml", "-e", "ansible_python_interpreter={{ ansible_playbook_python }}"],
-        cwd=folder,
-        env={**clean_environment, "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"), "ANSIBLE_NOCOLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    play = {
+        "vars_files": [str(role / "defaults/main.yml")],
+        "tasks": [
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ dict(names | zip(names | map('extract', vars))) | to_json }}",
+                    "dest": str(folder / "defaults.json"),
+                    "mode": "0600",
+                },
+                "vars": {"names": list(yaml.safe_load((role / "defaults/main.yml").read_text()))},
+            }
+        ],
+    }
+    evaluate(folder, play, clean_environment)
     found = json.loads((folder / "defaults.json").read_text())
     assert isinstance(found, dict)
     return found

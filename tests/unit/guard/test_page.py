@@ -140,7 +140,9 @@ def test_a_damaged_page_is_a_page(machine: Machine, content: bytes) -> None:
     assert page.line(opened).startswith("a human is needed")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tries": "x", "last_boot": "y"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"tries": "x", "last_boot": "y"}', b'{"tries": 1, "last_boot": 1%s}' % (b"0" * 400)]
+)
 def test_damaged_tries_are_none(machine: Machine, content: bytes) -> None:
     stuck(machine)
     machine.paths.rollback_tries.write_bytes(content)

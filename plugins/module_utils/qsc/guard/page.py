@@ -39,7 +39,7 @@ def one_try(host: Host) -> tuple[int, list[str]]:
 
 
 def _failed(host: Host, why: str) -> tuple[int, list[str]]:
-    tries = _tries(host) + 1
+    tries = _counted(host)[0] + 1
     counted = {"tries": tries, "last_boot": host.clock.boot()}
     problem = try_io("the try could not be counted", lambda: write_json(host.paths.rollback_tries, counted))
     lines = [f"try {tries} failed: {why}", *([problem] if problem else [])]
@@ -50,11 +50,13 @@ def _failed(host: Host, why: str) -> tuple[int, list[str]]:
     return EXIT_RETRY, [*lines, f"tried again after {pause:g} s"]
 
 
-def _tries(host: Host) -> int:
+def _counted(host: Host) -> tuple[int, float]:
+    """The tries so far and the boot time of the last one; without a count that can be used no try, long ago."""
     try:
-        return int(read_json(host.paths.rollback_tries)["tries"])
+        raw = read_json(host.paths.rollback_tries)
+        return int(raw["tries"]), float(raw["last_boot"])
     except (OSError, QscError, KeyError, TypeError, ValueError, OverflowError):
-        return 0
+        return 0, -RETRY_PAGED_S
 
 
 def _call(host: Host, tries: int, why: str) -> list[str]:
@@ -117,11 +119,7 @@ def quiet(host: Host) -> bool:
     """True while the last try of an open page is so young that another one would only hammer at the engine."""
     if current(host) is None:
         return False
-    try:
-        last = float(read_json(host.paths.rollback_tries)["last_boot"])
-    except (OSError, QscError, KeyError, TypeError, ValueError):
-        return False
-    return 0 <= host.clock.boot() - last < RETRY_PAGED_S
+    return 0 <= host.clock.boot() - _counted(host)[1] < RETRY_PAGED_S
 
 
 def check(host: Host) -> None:
