@@ -1,0 +1,286 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Evidence that may be looked at after every observation: e-processes, confidence sequences, a change detector. Pure.
+
+An observation is the mean over one bucket of time (module ``buckets``), never a single decision: decisions are
+correlated. Everything here is bounded state, O(1) an observation, and goes to JSON and back without loss.
+
+Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (JRSS-B 2023): ``Betting``,
+``EmpiricalBernstein``; Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas, "Time-uniform central limit theory and asymptotic
+confidence sequences" (Annals of Statistics 2024): ``asymptotic_radius``; Page, "Continuous inspection schemes"
+(Biometrika 1954) and Shin, Ramdas & Rinaldo, "E-detectors" (2023): ``Cusum``; von Neumann (1941): ``Series.lag1``.
+"""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from dataclasses import dataclass, field
+
+ABOVE, BELOW = "above", "below"
+BETS = 24
+"""Bets of the mixture, each a third of an octave below the one before."""
+_LARGEST_BET = 0.75
+"""Of the largest bet that cannot lose everything in one observation."""
+
+
+def bets(m: float, side: str) -> tuple[float, ...]:
+    """The bets against H0 ``E[Y | past] <= m`` (``above``) or ``>= m`` (``below``), Y in [0, 1]. 0 < m < 1."""
+    room = m if side == ABOVE else 1.0 - m
+    return tuple(_LARGEST_BET / room * 2.0 ** (-j / 3.0) for j in range(BETS))
+
+
+@dataclass
+class Betting:
+    """The mixture e-process against H0 ``E[Y | past] <= m`` (``above``) or ``>= m`` (``below``).
+
+    E_t = mean over j of prod_i (1 + l_j (Y_i - m)), the sign turned for ``below``. Under H0 the chance that E ever
+    reaches 1/alpha is at most alpha (Ville's inequality), whatever the distribution and without independence.
+    """
+
+    m: float
+    side: str = ABOVE
+    n: int = 0
+    logs: list[float] = field(default_factory=lambda: [0.0] * BETS)
+
+    def add(self, y: float) -> None:
+        """One more observation in [0, 1]. Raises ValueError for another."""
+        _bounded(y)
+        gain = y - self.m if self.side == ABOVE else self.m - y
+        self.logs = [log + math.log1p(bet * gain) for log, bet in zip(self.logs, bets(self.m, self.side))]
+        self.n += 1
+
+    def merge(self, other: Betting) -> Betting:
+        """Both together: the products of two stretches multiply. Raises ValueError when they test different things."""
+        if (self.m, self.side) != (other.m, other.side):
+            raise ValueError("two different hypotheses")
+        return Betting(self.m, self.side, self.n + other.n, [a + b for a, b in zip(self.logs, other.logs)])
+
+    @property
+    def log_e(self) -> float:
+        """log E_t; 0 before the first observation."""
+        top = max(self.logs)
+        return top + math.log(math.fsum(math.exp(log - top) for log in self.logs) / BETS)
+
+    def to_list(self) -> list[float]:
+        """As JSON-ready data: what was seen, not what is tested."""
+        return [self.n, *self.logs]
+
+    @classmethod
+    def from_list(cls, raw: t.Any, m: float, side: str) -> Betting:
+        """Take what ``to_list`` gave. Raises ValueError or TypeError."""
+        n, *logs = raw
+        if len(logs) != BETS:
+            raise ValueError("not a betting process")
+        return cls(m, side, _count(n), [finite(log) for log in logs])
+
+
+@dataclass
+class EmpiricalBernstein:
+    """The predictable plug-in empirical-Bernstein confidence sequence for a mean of values in [0, 1], two-sided.
+
+    The bet of an observation depends on all before it: two stretches cannot be merged, only continued.
+    """
+
+    alpha: float
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    bet_sum: float = 0.0
+    bet_values: float = 0.0
+    cost: float = 0.0
+
+    def add(self, y: float) -> None:
+        """One more observation in [0, 1]. Raises ValueError for another."""
+        _bounded(y)
+        number = self.n + 1
+        mean_before = (0.5 + self.total) / number
+        variance_before = (0.25 + self.squares) / number
+        root = math.sqrt(2 * math.log(2 / self.alpha) / (variance_before * number * math.log1p(number)))
+        bet = min(root, 0.5)
+        self.bet_sum += bet
+        self.bet_values += bet * y
+        self.cost += (y - mean_before) ** 2 * (-math.log1p(-bet) - bet)
+        self.n = number
+        self.total += y
+        self.squares += (y - (0.5 + self.total) / (number + 1)) ** 2
+
+    def interval(self) -> tuple[float, float]:
+        """(low, high), within [0, 1]; all of it before the first observation."""
+        if not self.n:
+            return 0.0, 1.0
+        centre = self.bet_values / self.bet_sum
+        radius = (math.log(2 / self.alpha) + self.cost) / self.bet_sum
+        return max(0.0, centre - radius), min(1.0, centre + radius)
+
+    def to_list(self) -> list[float]:
+        """As JSON-ready data."""
+        return [self.n, self.total, self.squares, self.bet_sum, self.bet_values, self.cost]
+
+    @classmethod
+    def from_list(cls, raw: t.Any, alpha: float) -> EmpiricalBernstein:
+        """Take what ``to_list`` gave. Raises ValueError or TypeError."""
+        n, total, squares, bet_sum, bet_values, cost = raw
+        numbers = (finite(value) for value in (total, squares, bet_sum, bet_values, cost))
+        return cls(alpha, _count(n), *numbers)
+
+
+@dataclass
+class Series:
+    """Moments of a sequence (Welford), and what tells whether neighbours resemble each other."""
+
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
+    jumps: float = 0.0
+
+    def add(self, y: float) -> None:
+        """One more observation, any finite number."""
+        if self.n:
+            self.jumps += (y - self.last) ** 2
+        else:
+            self.first = y
+        self.n += 1
+        delta = y - self.mean
+        self.mean += delta / self.n
+        self.m2 += delta * (y - self.mean)
+        self.last = y
+
+    def merge(self, later: Series) -> Series:
+        """This stretch and the one after it (Chan, Golub & LeVeque 1979)."""
+        if not self.n or not later.n:
+            one = self if self.n else later
+            return Series(one.n, one.mean, one.m2, one.first, one.last, one.jumps)
+        n = self.n + later.n
+        delta = later.mean - self.mean
+        return Series(
+            n,
+            self.mean + delta * later.n / n,
+            self.m2 + later.m2 + delta * delta * self.n * later.n / n,
+            self.first,
+            later.last,
+            self.jumps + later.jumps + (later.first - self.last) ** 2,
+        )
+
+    @property
+    def std(self) -> float:
+        """The population's standard deviation; NaN of nothing."""
+        return math.sqrt(max(0.0, self.m2) / self.n) if self.n else math.nan
+
+    @property
+    def step_variance(self) -> float:
+        """The variance as half the mean squared step from one to the next: a lasting shift counts once."""
+        return self.jumps / (2 * (self.n - 1)) if self.n > 1 else math.nan
+
+    @property
+    def lag1(self) -> float:
+        """The correlation of neighbours, from von Neumann's ratio; 0 where nothing varies."""
+        if self.n < 3 or not self.m2 > 1e-12:
+            return 0.0
+        ends = (self.first - self.mean) ** 2 + (self.last - self.mean) ** 2
+        return 1.0 - (self.jumps + ends) / (2 * self.m2)
+
+    @property
+    def correlated(self) -> bool:
+        """True when neighbours resemble each other more than chance would have it: n counts for too much then."""
+        return self.n > 0 and self.lag1 > max(0.25, 2 / math.sqrt(self.n))
+
+    def to_list(self) -> list[float]:
+        """As JSON-ready data."""
+        return [self.n, self.mean, self.m2, self.first, self.last, self.jumps]
+
+    @classmethod
+    def from_list(cls, raw: t.Any) -> Series:
+        """Take what ``to_list`` gave. Raises ValueError or TypeError."""
+        n, *rest = raw
+        if len(rest) != 5:
+            raise ValueError("not a series")
+        return cls(_count(n), *(finite(value) for value in rest))
+
+
+def asymptotic_radius(n: int, alpha: float, optimal: float) -> float:
+    """Half-width, in standard deviations, of the one-sided asymptotic confidence sequence after ``n`` observations.
+
+    Tightest around ``optimal`` observations. mean - s * radius is a lower bound at all n together with chance
+    1 - alpha, as n grows; on few observations it misses more often: callers pass a third of what they may spend.
+    """
+    if not n > 0:
+        return math.inf
+    spend = -2 * math.log(2 * alpha)
+    rho2 = (spend + math.log(spend) + 1) / optimal
+    grown = n * rho2 + 1
+    return math.sqrt(2 * grown / (n * n * rho2) * math.log1p(math.sqrt(grown) / (2 * alpha)))
+
+
+@dataclass
+class Cusum:
+    """Page's cumulative sum of log likelihood ratios: how well the newest stretch, wherever it began, fits the change.
+
+    With exp(increment) an e-value under H0, the chance that it reaches ``log(n / alpha)`` within n observations is at
+    most alpha: every stretch that may have begun is a test of its own. ``total`` and ``best`` (the largest sum from the
+    start) let two stretches be put together.
+    """
+
+    value: float = 0.0
+    highest: float = 0.0
+    total: float = 0.0
+    best: float = 0.0
+    length: int = 0
+
+    def add(self, increment: float) -> None:
+        """One more log likelihood ratio."""
+        self.value = max(0.0, self.value + increment)
+        self.highest = max(self.highest, self.value)
+        self.total += increment
+        self.best = max(self.best, self.total)
+        self.length = self.length + 1 if self.value > 0 else 0
+
+    def merge(self, later: Cusum) -> Cusum:
+        """This stretch and the one after it. ``length`` is that of the sum that is larger now."""
+        carried = self.value + later.total
+        return Cusum(
+            max(carried, later.value),
+            max(self.highest, later.highest, self.value + later.best),
+            self.total + later.total,
+            max(self.best, self.total + later.best),
+            later.length if later.value >= carried else self.length + later.length,
+        )
+
+    def to_list(self) -> list[float]:
+        """As JSON-ready data."""
+        return [self.length, self.value, self.highest, self.total, self.best]
+
+    @classmethod
+    def from_list(cls, raw: t.Any) -> Cusum:
+        """Take what ``to_list`` gave. Raises ValueError or TypeError."""
+        length, *rest = raw
+        if len(rest) != 4:
+            raise ValueError("not a cumulative sum")
+        return cls(*(finite(value) for value in rest), length=_count(length))
+
+
+def gaussian_ratio(y: float, m0: float, m1: float, variance: float) -> float:
+    """log of N(y; m1, variance) / N(y; m0, variance): an increment of ``Cusum``."""
+    return (m1 - m0) / variance * (y - (m0 + m1) / 2)
+
+
+def _bounded(y: float) -> None:
+    if not 0.0 <= y <= 1.0:
+        raise ValueError(f"{y!r} is not in [0, 1]")
+
+
+def finite(value: t.Any) -> float:
+    """A finite number of a state file. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.40} is not a finite number")
+    return float(value)
+
+
+def _count(value: t.Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise ValueError(f"{value!r:.40} is not a count")
+    return value
