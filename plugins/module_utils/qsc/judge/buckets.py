@@ -154,8 +154,14 @@ class Stretch:
             raise ValueError("a bin beyond the grid")
         names = ("first_ms", "last_ms", "decisions", "voting", "fallback", "voted", "hard")
         whole = {name: count_of(raw[name]) for name in names}
-        sums = {name: finite(raw[name]) for name in ("d1", "d2", "agreement")}
-        return cls(counts=counts, bins=bins, **whole, **sums)
+        return cls(
+            counts=counts,
+            bins=bins,
+            d1=finite(raw["d1"]),
+            d2=finite(raw["d2"]),
+            agreement=finite(raw["agreement"]),
+            **whole,
+        )
 
 
 def bin_of(confidence: float) -> int:
@@ -167,4 +173,4 @@ def count_of(value: t.Any) -> int:
     """A count of a state file. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
         raise ValueError(f"{value!r:.40} is not a count")
-    return value
+    return int(value)

@@ -81,8 +81,9 @@ def claims_of(limits: Limits, *, alone: bool = False) -> tuple[Claim, ...]:
 
 class Reading(t.NamedTuple):
     """What is known of one claim: ``value`` with the interval ``low`` to ``high`` of the chance 1 - ``PROMOTION_ALPHA``
-    at all looks together, over ``buckets``; ``alpha``: what this claim may spend on a false violation; ``by``: the
-    detector that is certain; ``e_value``: the exact evidence against the claim, where there is one."""
+    at all looks together, over ``buckets``; of a change that was found, ``value`` and ``buckets`` are those since it
+    began. ``alpha``: what this claim may spend on a false violation; ``by``: the detector that is certain; ``e_value``:
+    the exact evidence against the claim, where there is one."""
 
     claim: Claim
     state: str
@@ -101,7 +102,9 @@ _SHARES = frozenset((*ACTIONS, AGREEMENT_METRIC, HARD_METRIC))
 
 @dataclass
 class Evidence:
-    """All claims of a run, bucket by bucket."""
+    """All claims of a run, bucket by bucket. ``newest``: for each claim the sum of the figure over the buckets in which
+    its change detector has been above 0; ``alarms``: once it has found a change, over how many buckets and their mean.
+    """
 
     claims: tuple[Claim, ...]
     frame: Frame
@@ -112,10 +115,13 @@ class Evidence:
     )
     betting: dict[str, Betting] = field(default_factory=dict)
     cusum: dict[str, Cusum] = field(default_factory=dict)
+    newest: dict[str, float] = field(default_factory=dict)
+    alarms: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for claim in self.claims:
             self.cusum.setdefault(claim.name, Cusum())
+            self.newest.setdefault(claim.name, 0.0)
             if claim.metric in _SHARES:
                 self.betting.setdefault(claim.name, Betting(claim.limit, claim.side))
 
@@ -127,7 +133,7 @@ class Evidence:
             metric = _CHANGES.get(claim.metric, claim.metric)
             if metric not in found:
                 continue
-            self.cusum[claim.name].add(self._increment(claim, metric, found[metric]))
+            self._follow_change(claim, metric, found[metric])
             if claim.name in self.betting:
                 self.betting[claim.name].add(min(1.0, max(0.0, found[metric])))
         for name, value in found.items():
@@ -167,6 +173,13 @@ class Evidence:
         self.grid = (n, means, squares)
 
     # The change detector
+
+    def _follow_change(self, claim: Claim, metric: str, value: float) -> None:
+        cusum = self.cusum[claim.name]
+        cusum.add(self._increment(claim, metric, value))
+        self.newest[claim.name] = self.newest[claim.name] + value if cusum.length else 0.0
+        if claim.name not in self.alarms and cusum.value >= self.threshold:
+            self.alarms[claim.name] = (cusum.length, self.newest[claim.name] / cusum.length)
 
     def _increment(self, claim: Claim, metric: str, value: float) -> float:
         m0, m1 = _ends(claim)
@@ -232,8 +245,10 @@ class Evidence:
         e_value = math.exp(min(betting.log_e, 700.0)) if betting is not None else None
         suspended = any(self.series[name].correlated for name in _BEHIND.get(claim.metric, (claim.metric,)))
         by, state = "", OPEN
-        if self.cusum[claim.name].highest >= self.threshold:
+        if claim.name in self.alarms:
             by, state = CHANGE, VIOLATED
+            n, mean = self.alarms[claim.name]
+            value = math.exp(mean / _POWER[claim.metric]) if claim.metric in _POWER else mean
         elif suspended:  # neighbours that resemble each other: a lasting change has them too, so it was asked before
             state = SUSPENDED
         elif betting is not None and betting.log_e >= math.log(DETECTORS / self.alpha):
@@ -308,6 +323,8 @@ class Evidence:
             "grid": [n, _packed(means), _packed(squares)],
             "betting": {name: item.to_list() for name, item in self.betting.items()},
             "cusum": {name: item.to_list() for name, item in self.cusum.items()},
+            "newest": dict(self.newest),
+            "alarms": {name: list(item) for name, item in self.alarms.items()},
         }
 
     @classmethod
@@ -326,6 +343,12 @@ class Evidence:
                 for claim in claims
                 if claim.metric in _SHARES
             },
+            newest={claim.name: finite(raw["newest"][claim.name]) for claim in claims},
+            alarms={
+                claim.name: (max(1, count_of(raw["alarms"][claim.name][0])), finite(raw["alarms"][claim.name][1]))
+                for claim in claims
+                if claim.name in raw["alarms"]
+            },
         )
         if any(item.n > evidence.buckets for item in evidence.series.values()) or evidence.grid[0] > evidence.buckets:
             raise ValueError("more observations than buckets")
@@ -334,6 +357,8 @@ class Evidence:
 
 _CHANGES = {STD: "log_variance", RANGE: "log_range"}
 """What the change detector looks at for a claim about the spread: the logarithm, whose variance has no scale."""
+_POWER = {STD: 2.0, RANGE: 1.0}
+"""The logarithm of the variance is twice that of the standard deviation."""
 _BEHIND = {STD: ("y1", "y2", "log_variance"), RANGE: ("log_range",)}
 """The series whose neighbours must not resemble each other."""
 
@@ -341,7 +366,7 @@ _BEHIND = {STD: ("y1", "y2", "log_variance"), RANGE: ("log_range",)}
 def _ends(claim: Claim) -> tuple[float, float]:
     """The figure at the limit and after the change that is looked for, as the change detector sees them."""
     if claim.metric in (STD, RANGE):
-        power = 2 if claim.metric == STD else 1
+        power = _POWER[claim.metric]
         return power * math.log(claim.limit), power * math.log(claim.limit * FACTOR)
     shifted = claim.limit + SHIFT if claim.side == ABOVE else claim.limit - SHIFT
     return claim.limit, min(1.0, max(0.0, shifted))

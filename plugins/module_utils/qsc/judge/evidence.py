@@ -260,7 +260,8 @@ class Cusum:
         length, *rest = raw
         if len(rest) != 4:
             raise ValueError("not a cumulative sum")
-        return cls(*(finite(value) for value in rest), length=_count(length))
+        value, highest, total, best = (finite(number) for number in rest)
+        return cls(value, highest, total, best, _count(length))
 
 
 def gaussian_ratio(y: float, m0: float, m1: float, variance: float) -> float:
@@ -283,4 +284,4 @@ def finite(value: t.Any) -> float:
 def _count(value: t.Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
         raise ValueError(f"{value!r:.40} is not a count")
-    return value
+    return int(value)

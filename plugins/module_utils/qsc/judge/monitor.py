@@ -211,7 +211,12 @@ _ARMING = _said(WAITING, rules.WAIT, "arming: waits for the activation")
 
 def _options(record: Record) -> MonitorOptions:
     """The judging options that were frozen when the run was armed, and its own marker."""
-    judging = {**record.judging, "weight": record.weight, "entries_added": record.since.get("entries_added")}
+    own = {
+        "weight": record.weight,
+        "entries_added": record.since.get("entries_added"),
+        "duration_s": record.duration_s,
+    }
+    judging = {**record.judging, **own}
     try:
         since = StreamId.parse(record.since["id"])
     except (KeyError, TypeError, ValueError) as error:
