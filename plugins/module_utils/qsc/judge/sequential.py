@@ -34,11 +34,11 @@ from .check import (
 )
 from .claims import KEPT, VIOLATED, Reading, claims_of
 from .cutover import ZERO, StreamId
-from .decisions import ACTIONS, Dialect, parse
+from .decisions import ACTIONS, Decision, Dialect, parse
 from .fold import RECENT_DECISIONS, RECENT_S, Fold
 from .frame import HISTORY, Frame, blocks_of, learn
 from .loss import Seen, StreamInfo, lost_between
-from .options import MonitorOptions
+from .options import GateOptions, MonitorOptions
 from .stream import StreamReader
 from .summary import ModelSummary, ensemble_figures, known, model_figures, percent
 
@@ -77,6 +77,20 @@ def learn_from(reader: StreamReader, model: str, dialect: Dialect, until: Stream
     ]
     blocks, centre = blocks_of(found[::-1])
     return learn(blocks, centre, duration_s)
+
+
+def claims_on(decisions: t.Sequence[Decision], options: GateOptions, frame: Frame) -> tuple[t.Mapping[str, t.Any], ...]:
+    """How certain the gate's figures are, from the decisions (oldest first) it judged. Its answer does not hang on it:
+    the gate looks once, and what is not proven does not pass."""
+    if not decisions:
+        return ()
+    alone = rules.stands_alone(options.weight)
+    claims = claims_of(options.limits, alone=alone)
+    since = decisions[0].id.previous()
+    fold = Fold.new(options.models[0], since, frame, claims, alone=alone, grace_s=0.0)
+    for decision in decisions:
+        fold.add(decision)
+    return tuple(wording.claim(item, frame, len(decisions)) for item in fold.evidence.read())
 
 
 def _claims(options: MonitorOptions) -> tuple[t.Any, ...]:
