@@ -298,11 +298,13 @@ def test_a_long_backlog_is_read_in_parts_and_nothing_is_certain_before_its_end(w
     assert watch.progress.fold == kept.fold
 
 
-def test_in_parts_too_a_trimmed_entry_is_noticed(watch, monkeypatch):
+def test_in_parts_too_an_entry_that_was_trimmed_unread_is_noticed(watch, monkeypatch):
     monkeypatch.setattr(sequential, "MOST_AT_ONCE", 2000)
     watch.after(5000)
     assert watch.check().verdict == "ok"
-    watch.client.xtrim(STREAM, maxlen=2999, approximate=False)
+    watch.client.xtrim(STREAM, maxlen=3000, approximate=False)
+    assert watch.check().verdict == "ok"  # only what was read is gone
+    watch.client.xtrim(STREAM, maxlen=999, approximate=False)
     assert codes(watch.check())[0] == ("stream", "truncated_telemetry")
 
 

@@ -74,6 +74,7 @@ def rough(seed, count):
     return found
 
 
+@pytest.mark.timeout(600)
 def test_however_it_is_split_into_checks_the_state_is_the_same():
     dice = random.Random(20260110)
     for number in range(10_000 if FULL else 400):

@@ -63,7 +63,7 @@ def judge(
     after = reader.info()
     stale_after, max_wait = patience(reader, options)
     now_ms = reader.server_ms()
-    lost = lost_between(progress.seen, after) or ("" if behind else unread(progress.seen, before, scanned))
+    lost = lost_between(progress.seen, after)
     new = _advance(progress, before, reached if behind else None, scanned, fold, now_ms)
     lag_s = newest_age_s(new, now_ms, elapsed_s)
     result = _result(reader.stream, options, fold, lost, behind, lag_s, elapsed_s, watched_s, stale_after, max_wait)
@@ -122,14 +122,6 @@ def _fold_of(progress: Progress, options: MonitorOptions) -> Fold | None:
     if options.frame is not None and fold.evidence.frame != options.frame:
         return None
     return fold
-
-
-def unread(seen: Seen, info: StreamInfo, scanned: int) -> str:
-    """Why some of the entries since ``seen`` were never read, where Redis counts them; an empty text when all were."""
-    if info.entries_added is None or seen.entries_added is None:
-        return ""
-    new = info.entries_added - seen.entries_added
-    return "" if new == scanned else f"{new} entries were added since the last check, {scanned} of them could be read"
 
 
 def _advance(
