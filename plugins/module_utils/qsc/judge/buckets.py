@@ -146,7 +146,7 @@ class Stretch:
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
         bins = sorted([place, count] for place, count in self.bins.items())
-        return {**{name: getattr(self, name) for name in (*_WHOLE, *_SUMS)}, "counts": self.counts, "bins": bins}
+        return {**{name: getattr(self, name) for name in (*_WHOLE, *_SUMS)}, "counts": list(self.counts), "bins": bins}
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Stretch:
