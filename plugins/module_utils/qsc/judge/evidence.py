@@ -24,6 +24,8 @@ BETS = 24
 """Bets of the mixture, each a third of an octave below the one before."""
 _LARGEST_BET = 0.75
 """Of the largest bet that cannot lose everything in one observation."""
+_LARGEST = 1e15
+"""No figure of a run comes near; the squares and products of such figures stay finite."""
 
 
 def bets(m: float, side: str) -> tuple[float, ...]:
@@ -122,9 +124,13 @@ class EmpiricalBernstein:
     @classmethod
     def from_list(cls, raw: t.Any, alpha: float) -> EmpiricalBernstein:
         """Take what ``to_list`` gave. Raises ValueError or TypeError."""
-        n, total, squares, bet_sum, bet_values, cost = raw
-        numbers = (finite(value) for value in (total, squares, bet_sum, bet_values, cost))
-        return cls(alpha, _count(n), *numbers)
+        n, *rest = raw
+        if len(rest) != 5:
+            raise ValueError("not a confidence sequence")
+        found = cls(alpha, _count(n), *(finite(value) for value in rest))
+        if min(found.squares, found.cost) < 0 or (found.bet_sum > 0) != (found.n > 0):
+            raise ValueError("sums that no confidence sequence has")
+        return found
 
 
 @dataclass
@@ -199,7 +205,10 @@ class Series:
         n, *rest = raw
         if len(rest) != 5:
             raise ValueError("not a series")
-        return cls(_count(n), *(finite(value) for value in rest))
+        found = cls(_count(n), *(finite(value) for value in rest))
+        if min(found.m2, found.jumps) < 0:
+            raise ValueError("a sum of squares below 0")
+        return found
 
 
 def asymptotic_radius(n: int, alpha: float, optimal: float) -> float:
@@ -274,8 +283,8 @@ def _bounded(y: float) -> None:
 
 
 def finite(value: t.Any) -> float:
-    """A finite number of a state file. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    """A finite number of a state file, no larger than any sum of a run. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise ValueError(f"{value!r:.40} is not a finite number")
     return float(value)
 
