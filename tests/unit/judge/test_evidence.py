@@ -228,6 +228,11 @@ def test_series_merged_are_series_continued(one: list[float], two: list[float]) 
     assert close(merged.to_list(), whole.to_list())
 
 
+@given(st.lists(increments, max_size=20), st.lists(increments, max_size=20))
+def test_sums_merged_are_sums_continued(one: list[float], two: list[float]) -> None:
+    assert filled(Cusum(), one).merge(filled(Cusum(), two)) == filled(Cusum(), one + two)
+
+
 # To JSON and back
 
 
@@ -309,7 +314,11 @@ def test_what_is_no_finite_number_is_refused(bad: t.Any) -> None:
         (Series.from_list, [3, 0.5, -0.1, 0.4, 0.6, 0.1]),
         (Series.from_list, [3, 0.5, 0.1, 0.4, 0.6, -0.1]),
         (Series.from_list, [3, 0.5, 0.1, 0.4, 0.6, 0.1, 0.1]),
-        (Cusum.from_list, [3, 0.5, 0.1, 0.4]),
+        (Cusum.from_list, [3, 1, 0.5, 0.1, 0.4]),
+        (Cusum.from_list, [3, 1, -0.5, 0.5, 0.1, 0.4]),
+        (Cusum.from_list, [3, 1, 0.5, 0.4, 0.1, 0.4]),
+        (Cusum.from_list, [3, 4, 0.5, 0.5, 0.1, 0.4]),
+        (Cusum.from_list, [3, 1, 0.5, 0.5, 0.1, -0.4]),
         (lambda raw: Betting.from_list(raw, 0.3, ABOVE), [3, *[0.0] * (BETS - 1)]),
         (lambda raw: Betting.from_list(raw, 0.3, ABOVE), [-1, *[0.0] * BETS]),
         (lambda raw: Betting.from_list(raw, 0.3, ABOVE), [1.0, *[0.0] * BETS]),

@@ -230,8 +230,8 @@ class Cusum:
     """Page's cumulative sum of log likelihood ratios: how well the newest stretch, wherever it began, fits the change.
 
     With exp(increment) an e-value under H0, the chance that it reaches ``log(n / alpha)`` within n observations is at
-    most alpha: every stretch that may have begun is a test of its own. ``total`` and ``best`` (the largest sum from the
-    start) let two stretches be put together.
+    most alpha: every stretch that may have begun is a test of its own. ``length``: increments since it was last 0.
+    ``total``, ``best`` (the largest sum from the start) and ``n`` let two stretches be put together.
     """
 
     value: float = 0.0
@@ -239,6 +239,7 @@ class Cusum:
     total: float = 0.0
     best: float = 0.0
     length: int = 0
+    n: int = 0
 
     def add(self, increment: float) -> None:
         """One more log likelihood ratio."""
@@ -247,29 +248,34 @@ class Cusum:
         self.total += increment
         self.best = max(self.best, self.total)
         self.length = self.length + 1 if self.value > 0 else 0
+        self.n += 1
 
     def merge(self, later: Cusum) -> Cusum:
-        """This stretch and the one after it. ``length`` is that of the sum that is larger now."""
+        """This stretch and the one after it: a sum that was carried into it larger than its own was never 0 there."""
         carried = self.value + later.total
         return Cusum(
             max(carried, later.value),
             max(self.highest, later.highest, self.value + later.best),
             self.total + later.total,
             max(self.best, self.total + later.best),
-            later.length if later.value >= carried else self.length + later.length,
+            later.length if later.value >= carried else self.length + later.n,
+            self.n + later.n,
         )
 
     def to_list(self) -> list[float]:
         """As JSON-ready data."""
-        return [self.length, self.value, self.highest, self.total, self.best]
+        return [self.n, self.length, self.value, self.highest, self.total, self.best]
 
     @classmethod
     def from_list(cls, raw: t.Any) -> Cusum:
         """Take what ``to_list`` gave. Raises ValueError or TypeError."""
-        length, *rest = raw
+        n, length, *rest = raw
         if len(rest) != 4:
             raise ValueError("not a cumulative sum")
-        return cls(*(finite(value) for value in rest), length=_count(length))
+        found = cls(*(finite(value) for value in rest), length=_count(length), n=_count(n))
+        if min(found.value, found.best) < 0 or found.highest < found.value or found.length > found.n:
+            raise ValueError("not a cumulative sum that can be")
+        return found
 
 
 def gaussian_ratio(y: float, m0: float, m1: float, variance: float) -> float:
