@@ -233,6 +233,8 @@ def _gate(options: argparse.Namespace) -> int:
         **{name: judging[name] for name in ("aliases", "ignore_models", "limits", "stale_after")},
         "cutover": cutover,
         "max_events": settings.window_events,
+        "policy": settings.policy,
+        "duration_s": settings.duration_s,
         "mode": options.mode,
         "models": [options.model],
     }

@@ -35,6 +35,8 @@ TABLE: t.Mapping[tuple[str, str], str] = {
     (ACTIVE, "resume"): ACTIVE,
     (ACTIVE, "drift"): ACTIVE,
     (ACTIVE, "conclude_safe"): ACTIVE,
+    (ACTIVE, "conclude_inconclusive"): ACTIVE,
+    (ACTIVE, "extend"): ACTIVE,
     (ARMING, "roll_back"): ROLLING_BACK,
     (ACTIVE, "roll_back"): ROLLING_BACK,
     (ROLLING_BACK, "roll_back"): ROLLING_BACK,
@@ -100,6 +102,9 @@ class Record:
     watched_boot: float = 0.0
     baseline_drift: str = "restore"
     drift: str = ""
+    inconclusive: str = "rollback"
+    max_duration_s: float = 0.0
+    extended: bool = False
 
     @property
     def live(self) -> bool:
@@ -110,6 +115,17 @@ class Record:
     def in_flight(self) -> bool:
         """True until the run has ended at a proven baseline or was promoted."""
         return self.state in (ARMING, ACTIVE, ROLLING_BACK)
+
+    @property
+    def deadline_s(self) -> float:
+        """s of the run after which it must have been concluded: of an extended one, the longest it may be."""
+        return self.max_duration_s if self.extended else self.duration_s
+
+    @property
+    def held(self) -> bool:
+        """True while the canary stays after its run was concluded, until somebody decides: never promoted when that
+        was inconclusive."""
+        return self.state == ACTIVE and self.outcome in ("safe", "inconclusive")
 
     @property
     def latched(self) -> bool:
@@ -124,9 +140,11 @@ class Record:
 def transition(record: Record, event: str, **changes: t.Any) -> Record:
     """The record after ``event``, with ``changes`` to its fields; raises Refused where the table has no entry.
 
-    A latched run can only go towards baseline, whatever the table says.
+    A latched run can only go towards baseline, whatever the table says, and a conclusion is final.
     """
     state = TABLE.get((record.state, event))
+    if record.held and event in ("conclude_safe", "conclude_inconclusive", "extend"):
+        state = None
     if state is None or (record.latched and event not in ("roll_back", "proven")):
         latch = ", violated" if record.latched else ""
         raise Refused(

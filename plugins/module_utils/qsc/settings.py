@@ -237,6 +237,9 @@ class Settings:
     window_events: int = 2000
     stale_after: float | None = None
     max_wait: float | None = None
+    policy: str = "strict"
+    inconclusive: str = "rollback"
+    max_duration_s: float = 86400.0
     interval_s: float = 30.0
     duration_s: float = 21600.0
     hold_s: float = 86400.0
@@ -268,6 +271,12 @@ class Settings:
                 f"environment lacks the name of the variable for {unit_missing[0]!r}",
                 remedy="Name all of weights, model, traffic and ack.",
             )
+        if settings.inconclusive == "extend" and not settings.max_duration_s > settings.duration_s:
+            raise BadInput(
+                f"max_duration_s={settings.max_duration_s:g} is not above duration_s={settings.duration_s:g}: "
+                "an inconclusive run could not be extended",
+                remedy="Give a longer one (qsc_canary_max_monitor_hours), or inconclusive: rollback or hold.",
+            )
         if len(set(settings.environment.values())) != len(ENVIRONMENT):
             raise BadInput(
                 f"environment={dict(settings.environment)!r} gives one name twice", remedy="Give four names."
@@ -289,7 +298,7 @@ class Settings:
     def judging(self) -> dict[str, t.Any]:
         """What the judge of a run is told; frozen in the record when a run is armed."""
         names = ("stream", "match", "aliases", "ignore_models", "limits", "min_events", "window_events")
-        extra = ("stale_after", "max_wait", "weights_field")
+        extra = ("stale_after", "max_wait", "weights_field", "policy")
         data = self.to_dict()
         return {name: data[name] for name in names + extra}
 
@@ -354,6 +363,7 @@ def _checked(key: str, value: t.Any) -> t.Any:
 _NUMBERS = {
     "interval_s": (0.5, 3600.0, "s"),
     "duration_s": (1.0, 30 * 86400.0, "s"),
+    "max_duration_s": (1.0, 60 * 86400.0, "s"),
     "hold_s": (0.0, 365 * 86400.0, "s"),
     "arming_timeout_s": (5.0, 3600.0, "s"),
     "stability_s": (0.0, 600.0, "s"),
@@ -367,7 +377,12 @@ _COUNTS = {
     "breaker_rollbacks": (0, 1000),
 }
 _UNIT_OF = {"page_after": "tries", "breaker_rollbacks": "rollbacks (0: never)"}
-_CHOICES = {"on_reboot": ("rollback", "resume"), "baseline_drift": ("restore", "keep", "refuse")}
+_CHOICES = {
+    "policy": ("strict", "sequential"),
+    "inconclusive": ("rollback", "hold", "extend"),
+    "on_reboot": ("rollback", "resume"),
+    "baseline_drift": ("restore", "keep", "refuse"),
+}
 
 
 def _number(key: str, value: t.Any, low: float, high: float, unit: str) -> float:

@@ -11,12 +11,16 @@ import os
 import subprocess
 import sys
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import SystemdError
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import page, resume, rollback, watchdog
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.status import gather
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import save
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import status_lines
 from helpers.machine import Machine
 from helpers.samples import COLLAPSE, UNIT
 
@@ -322,6 +326,140 @@ def test_killed_between_ledger_and_record_concludes_once(machine: Machine, monke
     looked(machine)
     assert machine.record().outcome == "safe"
     assert len(machine.ledger("monitoring_completed")) == 1
+
+
+# --- not certain at the deadline
+
+UNSURE = {"verdict": "ok", "status": "WAIT", "message": "BUY at most 70 %: not certain yet, 66.0 % (58.0 % to 74.0 %)"}
+LATE_S = 21_660.0
+
+
+def unsure(machine: Machine, option: str, *, wait_s: float = LATE_S, **changes: t.Any) -> list[str]:
+    """A look after the deadline at a run of which nothing but certainty is missing."""
+    record = machine.run_canary()
+    until = 43_200.0 if option == "extend" else 0.0
+    save(machine.paths.record, replace(record, inconclusive=option, max_duration_s=until))
+    machine.time.sleep(wait_s)
+    machine.write_verdict(**{**UNSURE, **changes})
+    return watchdog.watch(machine.host)
+
+
+def test_by_default_what_is_not_certain_goes_back(machine: Machine) -> None:
+    unsure(machine, "rollback")
+    record = machine.record()
+    assert (record.state, record.outcome) == ("rolling_back", "inconclusive")
+    assert "66.0 % (58.0 % to 74.0 %)" in record.reason
+    assert machine.events == [STARTED]
+
+
+def test_hold_keeps_the_canary_and_says_that_it_is_not_safe(machine: Machine) -> None:
+    notes = unsure(machine, "hold")
+    record = machine.record()
+    assert (record.state, record.outcome, machine.events) == ("active", "inconclusive", [])
+    (entry,) = machine.ledger("monitoring_completed")
+    assert (entry["result"], entry["violations"]) == ("inconclusive", None)
+    assert "66.0 % (58.0 % to 74.0 %)" in entry["reason"]
+    assert "inconclusive" in notes[0]
+    generation = record.generation
+    assert looked(machine, **UNSURE) == []
+    assert looked(machine) == []  # certain now, but the conclusion is final
+    assert (machine.record().outcome, machine.record().generation) == ("inconclusive", generation)
+    assert len(machine.ledger("monitoring_completed")) == 1
+
+
+def test_a_violation_while_held_rolls_back(machine: Machine) -> None:
+    unsure(machine, "hold")
+    looked(machine, verdict="violation", violations=(COLLAPSE,))
+    assert machine.events == [STARTED]
+    assert machine.record().outcome == "violated"
+
+
+def test_what_is_held_goes_back_in_the_end(machine: Machine) -> None:
+    unsure(machine, "hold")
+    machine.time.sleep(86_400)
+    assert looked(machine, **UNSURE)
+    record = machine.record()
+    assert (record.trigger, record.outcome) == ("hold_expired", "inconclusive")
+
+
+def test_extend_goes_on_and_may_become_safe(machine: Machine) -> None:
+    notes = unsure(machine, "extend")
+    record = machine.record()
+    assert (record.state, record.outcome, record.extended, machine.events) == ("active", "", True, [])
+    (entry,) = machine.ledger("monitoring_extended")
+    assert "66.0 % (58.0 % to 74.0 %)" in entry["reason"]
+    assert entry["until"] in notes[0]
+    assert looked(machine, **UNSURE) == []
+    machine.time.sleep(600)
+    looked(machine)
+    assert machine.record().outcome == "safe"
+    (done,) = machine.ledger("monitoring_completed")
+    assert done["duration_hours"] == pytest.approx((LATE_S + 600) / 3600, abs=0.1)
+    assert len(machine.ledger("monitoring_extended")) == 1
+
+
+def test_an_extension_ends(machine: Machine) -> None:
+    unsure(machine, "extend")
+    machine.time.sleep(21_600)
+    looked(machine, **UNSURE)
+    record = machine.record()
+    assert (record.state, record.outcome) == ("rolling_back", "inconclusive")
+
+
+@pytest.mark.parametrize("option", ["rollback", "hold", "extend"])
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        {"checks_done": 600},
+        {"checks_judged": 300},
+        {"max_missed_in_a_row": 5},
+        {"complete": False},
+        {"events": 150},
+        {"verdict": "waiting"},
+        {"verdict": "transient"},
+        {"verdict": "ok", "status": "NO-GO"},
+    ],
+)
+def test_a_run_that_was_not_watched_never_stays(machine: Machine, option: str, lacking: dict[str, t.Any]) -> None:
+    unsure(machine, option, **lacking)
+    record = machine.record()
+    assert (record.state, record.outcome) == ("rolling_back", "inconclusive")
+    assert machine.events == [STARTED]
+
+
+@pytest.mark.parametrize("option", ["rollback", "hold", "extend"])
+def test_a_certain_run_is_safe_under_every_option(machine: Machine, option: str) -> None:
+    unsure(machine, option, status="GO")
+    assert machine.record().outcome == "safe"
+
+
+@pytest.mark.parametrize(("option", "action"), [("hold", "monitoring_completed"), ("extend", "monitoring_extended")])
+def test_killed_between_ledger_and_record_it_is_said_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, option: str, action: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(watchdog, "save", no_space)
+        with pytest.raises(OSError):
+            unsure(machine, option)
+    looked(machine, **UNSURE)
+    assert machine.record().held or machine.record().extended
+    assert len(machine.ledger(action)) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("hold", "then back to the baseline: an inconclusive run is never promoted"),
+        ("extend", "extended: it was not certain at its deadline"),
+    ],
+)
+def test_the_status_tells_what_follows(machine: Machine, option: str, words: str) -> None:
+    unsure(machine, option)
+    facts = gather(machine.host)
+    (line,) = [line for line in status_lines(facts) if line.startswith("until")]
+    assert line.endswith(words)
+    left = {"hold": 86_400.0, "extend": 43_200.0 - LATE_S}[option]
+    assert facts["seconds_left"] == pytest.approx(left, abs=30)
 
 
 # --- boot

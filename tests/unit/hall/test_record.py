@@ -17,7 +17,10 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Lease
 from helpers.samples import COLLAPSE, make_record
 
 STATES = ("", "arming", "active", "rolling_back", "rolled_back", "promoted")
-EVENTS = ("arm", "activate", "reprove", "resume", "drift", "conclude_safe", "roll_back", "proven", "promote", "")
+EVENTS = (
+    "arm", "activate", "reprove", "resume", "drift", "conclude_safe", "conclude_inconclusive", "extend", "roll_back",
+    "proven", "promote", "",
+)  # fmt: skip
 
 # Written out once more on purpose: a new line in the code's table must be meant.
 ALLOWED = {
@@ -29,6 +32,8 @@ ALLOWED = {
     ("active", "resume"): "active",
     ("active", "drift"): "active",
     ("active", "conclude_safe"): "active",
+    ("active", "conclude_inconclusive"): "active",
+    ("active", "extend"): "active",
     ("arming", "roll_back"): "rolling_back",
     ("active", "roll_back"): "rolling_back",
     ("rolling_back", "roll_back"): "rolling_back",
@@ -251,3 +256,18 @@ def test_saving_needs_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         records.save(tmp_path / "record.json", make_record(hold_s=float("nan")))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("outcome", ["safe", "inconclusive"])
+@pytest.mark.parametrize("event", ["conclude_safe", "conclude_inconclusive", "extend"])
+def test_a_conclusion_is_final(outcome: str, event: str) -> None:
+    record = make_record(outcome=outcome)
+    assert record.held
+    with pytest.raises(Refused):
+        records.transition(record, event, outcome="safe")
+    assert records.transition(record, "roll_back").state == "rolling_back"
+
+
+def test_the_deadline_of_an_extended_run_is_the_later_one() -> None:
+    assert make_record(max_duration_s=90_000.0).deadline_s == 21_600.0
+    assert make_record(max_duration_s=90_000.0, extended=True).deadline_s == 90_000.0

@@ -127,6 +127,9 @@ GOOD: dict[str, t.Any] = {
     "window_events": 500,
     "stale_after": 90.0,
     "max_wait": 600.0,
+    "policy": "sequential",
+    "inconclusive": "extend",
+    "max_duration_s": 120.0,
     "interval_s": 0.5,
     "duration_s": 60.0,
     "hold_s": 0.0,
@@ -174,6 +177,7 @@ def test_judging_holds_what_a_run_is_judged_by() -> None:
     assert set(judging) == {
         "stream", "match", "aliases", "ignore_models", "limits", "min_events", "window_events", "stale_after",
         "max_wait", "weights_field",
+        "policy",
     }  # fmt: skip
     assert all(judging[name] == GOOD[name] for name in judging)
 
@@ -255,3 +259,10 @@ def test_paths(name: str, path: str) -> None:
 def test_the_drop_in_stands_where_the_specification_says() -> None:
     expected = "/etc/systemd/system/quantum-ai_engine.service.d/qsc_canary.conf"
     assert str(Paths().dropin("quantum-ai_engine.service")) == expected
+
+
+def test_a_run_cannot_be_extended_to_less_than_it_lasts() -> None:
+    with pytest.raises(BadInput, match="max_duration_s=21600 is not above duration_s=21600") as caught:
+        Settings.from_dict({"inconclusive": "extend", "max_duration_s": 21_600})
+    assert "qsc_canary_max_monitor_hours" in caught.value.remedy
+    Settings.from_dict({"inconclusive": "hold", "max_duration_s": 60})

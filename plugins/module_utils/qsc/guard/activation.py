@@ -278,6 +278,8 @@ def _new_record(host: Host, request: Request, plan: Plan) -> Record:
     judging = settings.judging()
     judging["stale_after"] = settings.stale_after or float(cadence.get("stale_after_s") or 120.0)
     judging["max_wait"] = settings.max_wait or max(3600.0, 1.5 * settings.min_events / float(cadence["rate_per_s"]))
+    if gate.get("frame"):
+        judging["frame"] = gate["frame"]
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     record = Record(
         id=f"{plan.weights.model}-{stamp}-{os.urandom(2).hex()}",
@@ -309,6 +311,8 @@ def _new_record(host: Host, request: Request, plan: Plan) -> Record:
         acknowledged=request.acknowledge,
         on_reboot=settings.on_reboot,
         baseline_drift=settings.baseline_drift,
+        inconclusive=settings.inconclusive,
+        max_duration_s=settings.max_duration_s if settings.inconclusive == "extend" else 0.0,
     )
     if plan.record is not None:  # the table decides whether a new run may begin
         transition(replace(plan.record, violations=(), outcome=""), "arm")

@@ -100,7 +100,7 @@ def _resume(host: Host, record: Record, verdict: Verdict) -> list[str]:
         activated_boot=boot - watched,
         watched_boot=boot,
         # the time to promote goes on while the host is down
-        concluded_boot=boot - max(0.0, wall - record.concluded_at) if record.outcome == "safe" else 0.0,
+        concluded_boot=boot - max(0.0, wall - record.concluded_at) if record.held else 0.0,
     )
     reached("boot.resume")
     save(host.paths.record, record)

@@ -102,12 +102,14 @@ def _deadline(record: Record | None) -> str:
         return ""
     if record.state == ARMING:
         return timestamp(record.armed_at + record.arming_deadline_boot - record.armed_boot)
-    if record.outcome == "safe":
+    if record.held:
         return timestamp(record.concluded_at + record.hold_s)
-    return timestamp(record.activated_at + record.duration_s)
+    return timestamp(record.activated_at + record.deadline_s)
 
 
 def _seconds_left(host: Host, record: Record | None) -> float | None:
-    if record is None or record.state != ACTIVE or record.outcome == "safe":
+    if record is None or record.state != ACTIVE:
         return None
-    return max(0.0, record.duration_s - (host.clock.boot() - record.activated_boot))
+    if record.held:
+        return max(0.0, record.hold_s - (host.clock.boot() - record.concluded_boot))
+    return max(0.0, record.deadline_s - (host.clock.boot() - record.activated_boot))

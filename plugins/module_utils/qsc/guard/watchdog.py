@@ -14,11 +14,11 @@ import math
 import os
 import signal
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import Busy, NotProven, QscError, RecordUnreadable, SystemdError
-from ..files import digest_file, is_stopped, lock_holder, read_bounded, try_io, write_atomic
+from ..files import digest_file, is_stopped, lock_holder, read_bounded, timestamp, try_io, write_atomic
 from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict
@@ -168,20 +168,34 @@ def _monitor_silent(facts: Facts) -> Finding | None:
 
 def _hold_expired(facts: Facts) -> Finding | None:
     record = facts.record
-    if record.outcome == "safe" and facts.boot - record.concluded_boot > record.hold_s:
+    if record.held and facts.boot - record.concluded_boot > record.hold_s:
+        what = "not promoted" if record.outcome == "safe" else "not ended"
         return Finding(
-            "hold_expired", f"safe, but not promoted within {record.hold_s / 3600:g} h of its conclusion", "safe"
+            "hold_expired",
+            f"{record.outcome}, and {what} within {record.hold_s / 3600:g} h of its conclusion",
+            record.outcome,
         )
     return None
 
 
 def _not_safe_at_deadline(facts: Facts) -> Finding | None:
-    if facts.record.outcome == "safe" or facts.elapsed_boot < facts.record.duration_s:
+    record = facts.record
+    if record.held or facts.elapsed_boot < record.deadline_s:
         return None
     reasons = reasons_not_safe(facts)
-    if not reasons or facts.elapsed_boot < facts.record.duration_s + 2 * facts.record.interval_s:
+    if not reasons or facts.elapsed_boot < record.deadline_s + 2 * record.interval_s:
         return None  # the last check may be due just now
+    if may_stay(facts):
+        return None
     return Finding("inconclusive", "; ".join(reasons), "inconclusive")
+
+
+def may_stay(facts: Facts) -> bool:
+    """Whether a run that is not safe at its deadline need not end there: it was watched as it should be, nothing is
+    against it, only certainty is missing, and its operator wants to go on. A run that was not judged never stays."""
+    record = facts.record
+    wanted = record.inconclusive == "hold" or (record.inconclusive == "extend" and not record.extended)
+    return wanted and not _unwatched(facts) and bool(_uncertain(facts))
 
 
 _WHILE_ARMING: t.Sequence[t.Callable[[Facts], Finding | None]] = (_rebooted, _arming_expired)
@@ -203,6 +217,19 @@ def diagnose(facts: Facts) -> Finding | None:
 
 def reasons_not_safe(facts: Facts) -> list[str]:
     """Why the run cannot be called safe; empty when it can. A run that was never judged is never safe."""
+    return [*_unwatched(facts), *_uncertain(facts)]
+
+
+def _uncertain(facts: Facts) -> list[str]:
+    """What the last verdict lacks: it has nothing against the canary, but is not certain of it."""
+    verdict = facts.verdict
+    if verdict is None or verdict.verdict != "ok" or verdict.status != "WAIT":
+        return []
+    return [f"the last verdict is ok with status WAIT: {verdict.message}"]
+
+
+def _unwatched(facts: Facts) -> list[str]:
+    """What the watching lacks, or speaks against the canary."""
     record, verdict = facts.record, facts.verdict
     reasons = []
     if facts.elapsed_boot < record.duration_s or facts.elapsed_wall < record.duration_s:
@@ -222,7 +249,7 @@ def reasons_not_safe(facts: Facts) -> list[str]:
         reasons.append(f"{verdict.max_missed_in_a_row} checks were missed in a row")
     if verdict.checks_judged < HALF_JUDGED * expected:
         reasons.append(f"{verdict.checks_judged} of {expected} checks could judge, half are needed")
-    if verdict.verdict != "ok" or verdict.status != "GO":
+    if verdict.verdict != "ok" or verdict.status not in ("GO", "WAIT"):
         reasons.append(f"the last verdict is {verdict.verdict} with status {verdict.status}")
     if verdict.events < record.min_events:
         reasons.append(f"{verdict.events} decisions were judged, {record.min_events} are needed")
@@ -404,17 +431,31 @@ def _follow_restart(host: Host, facts: Facts, record: Record) -> tuple[Finding |
 
 
 def _conclude(host: Host, facts: Facts, record: Record) -> list[str]:
-    """At the deadline: safe, when every condition holds. Watching goes on until promoted or rolled back."""
-    if record.state != ACTIVE or record.outcome == "safe" or facts.verdict is None or reasons_not_safe(facts):
-        return []
+    """At the deadline: safe, when every condition holds; or, where only certainty is missing, what the operator wants
+    then. Watching goes on until promoted or rolled back."""
     verdict = facts.verdict
-    record = transition(record, "conclude_safe", outcome="safe", concluded_at=facts.wall, concluded_boot=facts.boot)
+    if record.state != ACTIVE or record.held or verdict is None:
+        return []
+    reasons = reasons_not_safe(replace(facts, record=record))
+    if not reasons:
+        return _concluded(host, facts, record, verdict, "safe", "")
+    late = facts.elapsed_boot >= record.deadline_s + 2 * record.interval_s
+    if not late or not may_stay(replace(facts, record=record)):
+        return []
+    if record.inconclusive == "extend":
+        return _extended(host, record, "; ".join(reasons))
+    return _concluded(host, facts, record, verdict, "inconclusive", "; ".join(reasons))
+
+
+def _concluded(host: Host, facts: Facts, record: Record, verdict: Verdict, outcome: str, reason: str) -> list[str]:
+    changes = {"outcome": outcome, "concluded_at": facts.wall, "concluded_boot": facts.boot, "reason": reason}
+    record = transition(record, f"conclude_{outcome}", **changes)
     reached("conclude.ledger")
     if host.ledger.find("monitoring_completed", record.id) is None:
         host.log(
             "monitoring_completed",
             record,
-            duration_hours=record.duration_s / 3600,
+            duration_hours=facts.elapsed_boot / 3600 if record.extended else record.duration_s / 3600,
             checks_performed=verdict.checks_done,
             checks_judged=verdict.checks_judged,
             checks_missed=verdict.checks_missed,
@@ -422,11 +463,23 @@ def _conclude(host: Host, facts: Facts, record: Record) -> list[str]:
             first_id=verdict.first_id,
             last_id=verdict.last_id,
             violations=None,
-            result="safe",
+            result=outcome,
+            **({"reason": reason} if reason else {}),
         )
     reached("conclude.record")
     save(host.paths.record, record)
-    return [f"canary {record.id}: safe after {verdict.checks_done} checks; still watched"]
+    return [f"canary {record.id}: {outcome} after {verdict.checks_done} checks; still watched"]
+
+
+def _extended(host: Host, record: Record, reason: str) -> list[str]:
+    record = transition(record, "extend", extended=True)
+    until = timestamp(record.activated_at + record.max_duration_s)
+    reached("conclude.ledger")
+    if host.ledger.find("monitoring_extended", record.id) is None:
+        host.log("monitoring_extended", record, reason=reason, until=until)
+    reached("conclude.record")
+    save(host.paths.record, record)
+    return [f"canary {record.id}: not certain yet, watched until {until}: {reason}"]
 
 
 def _free_lock(host: Host) -> list[str]:

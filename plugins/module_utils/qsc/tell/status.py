@@ -27,7 +27,8 @@ def status_lines(facts: t.Mapping[str, t.Any]) -> list[str]:
         )
     if facts.get("deadline"):
         left = facts.get("seconds_left")
-        lines.append(f"until     {facts['deadline']}" + (f" ({_duration(left)} left)" if left is not None else ""))
+        left_text = f" ({_duration(left)} left)" if left is not None else ""
+        lines.append(f"until     {facts['deadline']}{left_text}{_then(record or {})}")
     lines.append("guards    " + ", ".join(f"{unit} {state}" for unit, state in facts.get("guards", {}).items()))
     lines.append(f"proof     {_proof(facts.get('proof') or {})}")
     if facts.get("drift"):
@@ -67,6 +68,7 @@ def _told(entry: t.Mapping[str, t.Any]) -> str:
         text += f" {entry.get('outcome', '')} ({entry.get('trigger', '')}): {why}"
     elif entry.get("action") == "monitoring_completed":
         text += f" {entry.get('result', '')} after {entry.get('checks_performed', '?')} checks"
+        text += f": {entry['reason']}" if entry.get("reason") else ""
     elif entry.get("action") == "drill_completed":
         text += f" {drill_line(entry)}"
     elif entry.get("reason"):
@@ -93,6 +95,17 @@ def _canary(facts: t.Mapping[str, t.Any]) -> str:
     if record["trigger"]:
         text += f" ({record['trigger']}: {printable(record['reason'])})"
     return text
+
+
+def _then(record: t.Mapping[str, t.Any]) -> str:
+    """What happens at that moment, where it is not the end of the watch."""
+    if record.get("state") != "active":
+        return ""
+    if record.get("outcome") == "safe":
+        return ", then back to the baseline unless it was promoted"
+    if record.get("outcome") == "inconclusive":
+        return ", then back to the baseline: an inconclusive run is never promoted"
+    return ", extended: it was not certain at its deadline" if record.get("extended") else ""
 
 
 def _proof(proof: t.Mapping[str, t.Any]) -> str:
