@@ -39,6 +39,8 @@ _LEAST_STEPS = 5
 """Buckets from which the run's own steps tell how far a mean strays."""
 _FEWEST = 3
 """Buckets that a change needs at least, however far they are off."""
+_ROUNDING = 1e-9
+"""What lies on its limit is kept, whichever way the last digit of a sum of thirds or fifths was rounded."""
 
 KEPT, VIOLATED, OPEN, SUSPENDED = "kept", "violated", "open", "suspended"
 EXACT, LONG_RUN, CHANGE = "exact", "long run", "change"
@@ -232,16 +234,17 @@ class Evidence:
         e_value = math.exp(min(betting.log_e, 700.0)) if betting is not None else None
         suspended = any(self.series[name].correlated for name in _BEHIND.get(claim.metric, (claim.metric,)))
         by, state = "", OPEN
-        if self.cusum[claim.name].highest >= self.threshold:
+        limit = claim.limit
+        if self.cusum[claim.name].highest >= self.threshold * (1 - _ROUNDING):
             by, state = CHANGE, VIOLATED
         elif suspended:  # neighbours that resemble each other: a lasting change has them too, so it was asked before
             state = SUSPENDED
         elif betting is not None and betting.log_e >= math.log(DETECTORS / self.alpha):
             by, state = EXACT, VIOLATED
         elif n >= BURN_IN:
-            if (worst > claim.limit) if claim.side == ABOVE else (best < claim.limit):
+            if (worst > limit + _ROUNDING) if claim.side == ABOVE else (best < limit - _ROUNDING):
                 by, state = LONG_RUN, VIOLATED
-            elif (high <= claim.limit) if claim.side == ABOVE else (low >= claim.limit):
+            elif (high <= limit + _ROUNDING) if claim.side == ABOVE else (low >= limit - _ROUNDING):
                 state = KEPT
         return Reading(claim, state, value, low, high, n, self.alpha, by, e_value)
 
