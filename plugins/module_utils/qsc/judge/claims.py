@@ -191,7 +191,8 @@ class Evidence:
         if claim.metric in (STD, RANGE):
             if not means.get("variance", 0.0) > 0:
                 return None
-            relative = (spreads["variance"] / means["variance"]) ** 2
+            ratio = spreads["variance"] / means["variance"]
+            relative = ratio * ratio  # a power would raise where this is infinite
             return relative if claim.metric == STD else 0.4 * relative  # normal order statistics: .79 / n to 2 / n
         if claim.metric == AGREEMENT_METRIC:
             return spreads[AGREEMENT_METRIC] ** 2 if AGREEMENT_METRIC in spreads else None
