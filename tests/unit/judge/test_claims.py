@@ -324,6 +324,15 @@ def test_a_bin_is_half_a_bin_from_the_truth_on_either_side() -> None:
     assert (width.low, width.value, width.high) == (0.299, 0.3, 0.301)
 
 
+def test_a_quantile_may_lie_wherever_a_bound_leaves_room_for_it() -> None:
+    """Each bound holds for one bin that is fixed beforehand, not for all bins together: that the share is certain to be
+    above a tenth at one bin does not help where it is not at a later one."""
+    regimes = [(0.2,) * 3 + (0.4,) * 22, (0.2,) * 3 + (0.8,) * 22]
+    found = read(evidence([bucket((50, 50, 0), regimes[k % 2]) for k in range(20)]), "range", BELOW)
+    assert found.value == pytest.approx(0.6)
+    assert (found.low, found.state) == (0.0, OPEN)
+
+
 def test_a_mean_that_wanders_is_part_of_the_spread() -> None:
     """Buckets that are each narrow, about means that differ: the long run's spread is wide."""
     found = evidence([bucket(confidences=(0.3 + 0.4 * (k % 2),)) for k in range(40)])

@@ -283,7 +283,11 @@ class Evidence:
         return value, low, high, worst, best, y1.n
 
     def _read_range(self) -> tuple[float, float, float, float, float, int]:
-        """p90 - p10 from bounds of the share of votes at or below each bin of .001."""
+        """p90 - p10 from bounds of the share of votes at or below each bin of .001.
+
+        Each bound holds for one bin: the quantile's (that its upper bound reaches what is wanted) or the one before it
+        (that its lower bound does not).
+        """
         n, means, squares = self.grid
         if not n:
             return math.nan, 0.0, 1.0, 0.0, 1.0, 0
@@ -297,8 +301,8 @@ class Evidence:
             radius = asymptotic_radius(n, alpha / 4, optimal)
             lower = [mean - radius * std for mean, std in zip(means, stds)]
             upper = [mean + radius * std for mean, std in zip(means, stds)]
-            narrow = (_first(upper, 0.9) - 1) - _first(lower, 0.1)
-            wide = _first(lower, 0.9) - (_first(upper, 0.1) - 1)
+            narrow = (_first(upper, 0.9) - 1) - _after(lower, 0.1)
+            wide = _after(lower, 0.9) - (_first(upper, 0.1) - 1)
             found.append((max(0.0, narrow / GRID), min(1.0, wide / GRID)))
         (low, high), (worst, best) = found
         return value, low, high, worst, best, n
@@ -354,6 +358,12 @@ def _ends(claim: Claim) -> tuple[float, float]:
 def _first(shares: t.Sequence[float], wanted: float) -> int:
     """The first bin whose share reaches what is wanted; the last one where none does."""
     return next((k for k, share in enumerate(shares) if share >= wanted), GRID)
+
+
+def _after(shares: t.Sequence[float], wanted: float) -> int:
+    """The bin after the last one whose share does not reach what is wanted; the last one where none does."""
+    last = next((k for k in range(GRID, -1, -1) if shares[k] < wanted), -1)
+    return min(last + 1, GRID)
 
 
 def _packed(row: t.Sequence[float]) -> list[list[float]]:
