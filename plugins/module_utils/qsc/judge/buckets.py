@@ -156,8 +156,8 @@ class Stretch:
             raise ValueError("a bin beyond the grid, or twice")
         names = ("first_ms", "last_ms", "decisions", "voting", "fallback", "voted", "hard")
         whole = {name: count_of(raw[name]) for name in names}
-        sums = {name: finite(raw[name]) for name in ("d1", "d2", "agreement")}
-        found = cls(counts=counts, bins=bins, **whole, **sums)
+        d1, d2, agreement = (finite(raw[name]) for name in ("d1", "d2", "agreement"))
+        found = cls(counts=counts, bins=bins, d1=d1, d2=d2, agreement=agreement, **whole)
         if not found._possible():
             raise ValueError("counts that do not belong together")
         return found
@@ -183,4 +183,4 @@ def count_of(value: t.Any) -> int:
     """A count of a state file. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
         raise ValueError(f"{value!r:.40} is not a count")
-    return value
+    return int(value)

@@ -276,7 +276,8 @@ class Cusum:
         n, length, *rest = raw
         if len(rest) != 4:
             raise ValueError("not a cumulative sum")
-        found = cls(*(finite(value) for value in rest), length=_count(length), n=_count(n))
+        value, highest, total, best = (finite(item) for item in rest)
+        found = cls(value, highest, total, best, _count(length), _count(n))
         if min(found.value, found.best) < 0 or found.highest < found.value or found.length > found.n:
             raise ValueError("not a cumulative sum that can be")
         return found
@@ -302,4 +303,4 @@ def finite(value: t.Any) -> float:
 def _count(value: t.Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
         raise ValueError(f"{value!r:.40} is not a count")
-    return value
+    return int(value)
