@@ -340,6 +340,14 @@ def test_a_mean_that_wanders_is_part_of_the_spread() -> None:
     assert read(found, "range", BELOW).value == pytest.approx(0.4)
 
 
+def test_without_a_history_a_bucket_s_spread_is_not_taken_for_the_long_run_s() -> None:
+    """Each bucket is flat, the canary is not: how much of its spread lies between buckets was not learnt."""
+    found = evidence([bucket(confidences=(0.3 + 0.4 * (k % 2),)) for k in range(40)], frame=Frame())
+    for metric in ("std", "range"):
+        assert read(found, metric, BELOW).state == KEPT
+    assert found.cusum["BUY above 0.7"].total < 0, "of a share it is known without"
+
+
 # What may be spent
 
 

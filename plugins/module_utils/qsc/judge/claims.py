@@ -179,8 +179,10 @@ class Evidence:
         return min(gaussian_ratio(value, m0, m1, max(variance, (m1 - m0) ** 2 / 25)), self.threshold / _FEWEST)
 
     def _variance(self, claim: Claim, metric: str, m0: float) -> float | None:
-        """Of a bucket's mean at the limit: what was learnt or what the run shows, whichever is larger."""
+        """Of a bucket's mean at the limit: what was learnt or what the run shows, the larger one; None: unknown."""
         learnt = self._learnt(claim, m0)
+        if learnt is None and claim.metric in _CHANGES:
+            return None  # how much of the spread lies between buckets is not known: one bucket's says nothing of it
         series = self.series[metric]
         shown = series.step_variance if series.n >= _LEAST_STEPS else None
         known = [value for value in (learnt, shown) if value is not None]
