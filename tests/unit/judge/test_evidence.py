@@ -194,8 +194,9 @@ def test_a_lasting_shift_counts_once_in_the_step_variance() -> None:
 
 def test_neighbours_that_resemble_each_other_are_told_from_chance() -> None:
     rng = np.random.default_rng(5)
-    chance = sum(filled(Series(), map(float, rng.normal(size=100))).correlated for _run in range(400))
-    assert chance / 400 < 0.03
+    for n in (20, 100):
+        chance = sum(filled(Series(), map(float, rng.normal(size=n))).correlated for _run in range(400))
+        assert chance / 400 < 0.03
     for keep in (0.7, 0.9):
         row = [0.0]
         for e in rng.normal(size=300):
