@@ -220,6 +220,8 @@ def test_a_canary_that_says_nothing_leaves_its_own_claims_open() -> None:
     assert {
         read(found, name, BELOW if name in ("std", "range") else ABOVE).buckets for name in ("BUY", "std", "range")
     } == {0}
+    assert (found.betting["agreement below 0.55"].n, found.cusum["agreement below 0.55"].n) == (20, 20)
+    assert (found.betting["BUY above 0.7"].n, found.cusum["range below 0.12"].n) == (0, 0)
 
 
 def test_a_canary_without_others_leaves_the_ensemble_s_claims_open() -> None:
