@@ -168,6 +168,13 @@ def test_a_confidence_of_three_digits_lies_in_its_own_bin(place: int) -> None:
     assert bin_of(float(f"0.{place:03d}") if place < GRID else 1.0) == place
 
 
+@pytest.mark.parametrize(
+    ("confidence", "place"), [(0.1 + 0.2, 300), (1 - 0.9, 100), (0.7 + 0.1, 800), (1.1 * 0.1, 110)]
+)
+def test_a_last_digit_moves_nothing_into_the_next_bin(confidence: float, place: int) -> None:
+    assert bin_of(confidence) == place
+
+
 # State files
 
 STATE = json.loads(
@@ -200,6 +207,7 @@ def test_a_hostile_state_is_refused_or_harmless(raw: t.Any) -> None:
         {"counts": [-1, 3, 0]},
         {"bins": [[250, 1]]},
         {"bins": [[250, 1], [250, 1]]},
+        {"bins": [[250, 1], [250, 2]]},
         {"bins": [[250, 1], [1001, 1]]},
         {"bins": [[250, 2], [750, 1]]},
         {"bins": [[250, 2, 1]]},

@@ -367,6 +367,25 @@ def test_one_bucket_is_never_enough_for_a_change() -> None:
         assert max(item.highest for item in found.cusum.values()) <= 2 * found.threshold / 3
 
 
+def test_a_bucket_strays_as_was_learnt_or_as_the_run_shows_whichever_is_more() -> None:
+    found = evidence(wobbling(0.5, 4, 0.3))
+    claim = found.claims[0]
+    # a share of .7 strays by .7 x .3 times the largest factor that was learnt, SELL's and HOLD's: .06^2 / (.3 x .7)
+    assert found._variance(claim, "BUY", 0.7) == pytest.approx(0.06**2)
+    assert found._variance(claim, "BUY", 0.9) == pytest.approx(0.09 * 0.06**2 / 0.21)
+    found.add(wobbling(0.5, 1, 0.3)[0])
+    assert found._variance(claim, "BUY", 0.7) == pytest.approx(found.series["BUY"].step_variance) == pytest.approx(0.09)
+    steady = evidence(wobbling(0.5, 30, 0.01))
+    assert steady._variance(claim, "BUY", 0.7) == pytest.approx(0.06**2)
+    unknown = evidence(wobbling(0.5, 4), frame=Frame())
+    assert unknown._variance(claim, "BUY", 0.7) is None
+    assert unknown.cusum["BUY above 0.7"].total == 0.0
+
+
+def test_the_asymptotic_sequence_begins_with_the_bucket_it_was_simulated_from() -> None:
+    assert BURN_IN == 10
+
+
 def runs(share: float, number: int, buckets: int, seed: int, votes: int = 100) -> t.Iterator[list[Reading]]:
     """Of each run all readings of the BUY claim, with independent votes and a frame that knows as much."""
     claims = claims_of(Limits(), alone=True)[:1]
