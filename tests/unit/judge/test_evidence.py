@@ -82,6 +82,15 @@ def test_no_bet_can_lose_all(side: str) -> None:
         assert len(bets(m, side)) == BETS
 
 
+@pytest.mark.parametrize(("m", "side"), [(0.0, ABOVE), (1.0, BELOW)])
+def test_at_a_limit_with_nothing_beyond_one_observation_within_says_nothing_and_one_beyond_says_all(
+    m: float, side: str
+) -> None:
+    item = filled(Betting(m, side), [m] * 100)
+    assert item.log_e == 0.0
+    assert filled(item, [0.5]).log_e > math.log(1000)
+
+
 def test_the_empirical_bernstein_sequence_covers() -> None:
     rng = np.random.default_rng(20260902)
     missed = 0
@@ -185,8 +194,9 @@ def test_a_lasting_shift_counts_once_in_the_step_variance() -> None:
 
 def test_neighbours_that_resemble_each_other_are_told_from_chance() -> None:
     rng = np.random.default_rng(5)
-    chance = sum(filled(Series(), map(float, rng.normal(size=100))).correlated for _run in range(400))
-    assert chance / 400 < 0.03
+    for n in (20, 100):
+        chance = sum(filled(Series(), map(float, rng.normal(size=n))).correlated for _run in range(400))
+        assert chance / 400 < 0.03
     for keep in (0.7, 0.9):
         row = [0.0]
         for e in rng.normal(size=300):

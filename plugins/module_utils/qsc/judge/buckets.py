@@ -107,6 +107,8 @@ class Stretch:
 
     def take(self, later: Stretch) -> None:
         """Take in the stretch after this one."""
+        if not later.decisions:
+            return
         if not self.decisions:
             self.first_ms = later.first_ms
         self.last_ms = later.last_ms
@@ -155,11 +157,25 @@ class Stretch:
         if len(counts) != len(ACTIONS):
             raise ValueError("not three actions")
         bins = {count_of(place): count_of(count) for place, count in raw["bins"]}
-        if any(place > GRID for place in bins):
-            raise ValueError("a bin beyond the grid")
+        if any(place > GRID for place in bins) or len(bins) != len(raw["bins"]):
+            raise ValueError("a bin beyond the grid, or twice")
         whole = {name: count_of(raw[name]) for name in _WHOLE}
         d1, d2, agreement = (finite(raw[name]) for name in _SUMS)
-        return cls(counts=counts, bins=bins, d1=d1, d2=d2, agreement=agreement, **whole)
+        found = cls(counts=counts, bins=bins, d1=d1, d2=d2, agreement=agreement, **whole)
+        if not found._possible():
+            raise ValueError("counts that do not belong together")
+        return found
+
+    def _possible(self) -> bool:
+        votes = self.votes
+        return (
+            max(votes, self.voted) <= self.decisions
+            and max(self.voting, self.fallback) <= votes == sum(self.bins.values())
+            and self.hard <= self.voted
+            and 0 <= self.agreement <= self.voted
+            and self.d1**2 <= (self.d2 + 1e-9) * (votes + 1e-9) * (1 + 1e-9)
+            and self.d2 <= votes
+        )
 
 
 def bin_of(confidence: float) -> int:

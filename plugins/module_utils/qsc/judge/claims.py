@@ -39,6 +39,8 @@ _LEAST_STEPS = 5
 """Buckets from which the run's own steps tell how far a mean strays."""
 _FEWEST = 3
 """Buckets that a change needs at least, however far they are off."""
+_ROUNDING = 1e-9
+"""What lies on its limit is kept, whichever way the last digit of a sum of thirds or fifths was rounded."""
 
 KEPT, VIOLATED, OPEN, SUSPENDED = "kept", "violated", "open", "suspended"
 EXACT, LONG_RUN, CHANGE = "exact", "long run", "change"
@@ -178,7 +180,7 @@ class Evidence:
         cusum = self.cusum[claim.name]
         cusum.add(self._increment(claim, metric, value))
         self.newest[claim.name] = self.newest[claim.name] + value if cusum.length else 0.0
-        if claim.name not in self.alarms and cusum.value >= self.threshold:
+        if claim.name not in self.alarms and cusum.value >= self.threshold * (1 - _ROUNDING):
             self.alarms[claim.name] = (cusum.length, self.newest[claim.name] / cusum.length)
 
     def _increment(self, claim: Claim, metric: str, value: float) -> float:
@@ -190,8 +192,10 @@ class Evidence:
         return min(gaussian_ratio(value, m0, m1, max(variance, (m1 - m0) ** 2 / 25)), self.threshold / _FEWEST)
 
     def _variance(self, claim: Claim, metric: str, m0: float) -> float | None:
-        """Of a bucket's mean at the limit: what was learnt or what the run shows, whichever is larger."""
+        """Of a bucket's mean at the limit: what was learnt or what the run shows, the larger one; None: unknown."""
         learnt = self._learnt(claim, m0)
+        if learnt is None and claim.metric in _CHANGES:
+            return None  # how much of the spread lies between buckets is not known: one bucket's says nothing of it
         series = self.series[metric]
         shown = series.step_variance if series.n >= _LEAST_STEPS else None
         known = [value for value in (learnt, shown) if value is not None]
@@ -202,7 +206,8 @@ class Evidence:
         if claim.metric in (STD, RANGE):
             if not means.get("variance", 0.0) > 0:
                 return None
-            relative = (spreads["variance"] / means["variance"]) ** 2
+            ratio = spreads["variance"] / means["variance"]
+            relative = ratio * ratio  # a power would raise where this is infinite
             return relative if claim.metric == STD else 0.4 * relative  # normal order statistics: .79 / n to 2 / n
         if claim.metric == AGREEMENT_METRIC:
             return spreads[AGREEMENT_METRIC] ** 2 if AGREEMENT_METRIC in spreads else None
@@ -245,6 +250,7 @@ class Evidence:
         e_value = math.exp(min(betting.log_e, 700.0)) if betting is not None else None
         suspended = any(self.series[name].correlated for name in _BEHIND.get(claim.metric, (claim.metric,)))
         by, state = "", OPEN
+        limit = claim.limit
         if claim.name in self.alarms:
             by, state = CHANGE, VIOLATED
             n, mean = self.alarms[claim.name]
@@ -254,9 +260,9 @@ class Evidence:
         elif betting is not None and betting.log_e >= math.log(DETECTORS / self.alpha):
             by, state = EXACT, VIOLATED
         elif n >= BURN_IN:
-            if (worst > claim.limit) if claim.side == ABOVE else (best < claim.limit):
+            if (worst > limit + _ROUNDING) if claim.side == ABOVE else (best < limit - _ROUNDING):
                 by, state = LONG_RUN, VIOLATED
-            elif (high <= claim.limit) if claim.side == ABOVE else (low >= claim.limit):
+            elif (high <= limit + _ROUNDING) if claim.side == ABOVE else (low >= limit - _ROUNDING):
                 state = KEPT
         return Reading(claim, state, value, low, high, n, self.alpha, by, e_value)
 
@@ -294,7 +300,11 @@ class Evidence:
         return value, low, high, worst, best, y1.n
 
     def _read_range(self) -> tuple[float, float, float, float, float, int]:
-        """p90 - p10 from bounds of the share of votes at or below each bin of .001."""
+        """p90 - p10 from bounds of the share of votes at or below each bin of .001.
+
+        Each bound holds for one bin: the quantile's (that its upper bound reaches what is wanted) or the one before it
+        (that its lower bound does not).
+        """
         n, means, squares = self.grid
         if not n:
             return math.nan, 0.0, 1.0, 0.0, 1.0, 0
@@ -308,8 +318,8 @@ class Evidence:
             radius = asymptotic_radius(n, alpha / 4, optimal)
             lower = [mean - radius * std for mean, std in zip(means, stds)]
             upper = [mean + radius * std for mean, std in zip(means, stds)]
-            narrow = (_first(upper, 0.9) - 1) - _first(lower, 0.1)
-            wide = _first(lower, 0.9) - (_first(upper, 0.1) - 1)
+            narrow = (_first(upper, 0.9) - 1) - _after(lower, 0.1)
+            wide = _after(lower, 0.9) - (_first(upper, 0.1) - 1)
             found.append((max(0.0, narrow / GRID), min(1.0, wide / GRID)))
         (low, high), (worst, best) = found
         return value, low, high, worst, best, n
@@ -375,6 +385,12 @@ def _ends(claim: Claim) -> tuple[float, float]:
 def _first(shares: t.Sequence[float], wanted: float) -> int:
     """The first bin whose share reaches what is wanted; the last one where none does."""
     return next((k for k, share in enumerate(shares) if share >= wanted), GRID)
+
+
+def _after(shares: t.Sequence[float], wanted: float) -> int:
+    """The bin after the last one whose share does not reach what is wanted; the last one where none does."""
+    last = next((k for k in range(GRID, -1, -1) if shares[k] < wanted), -1)
+    return min(last + 1, GRID)
 
 
 def _packed(row: t.Sequence[float]) -> list[list[float]]:

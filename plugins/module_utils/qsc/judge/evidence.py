@@ -24,13 +24,17 @@ BETS = 24
 """Bets of the mixture, each a third of an octave below the one before."""
 _LARGEST_BET = 0.75
 """Of the largest bet that cannot lose everything in one observation."""
+_LEAST_ROOM = 1e-6
 _LARGEST = 1e15
 """No figure of a run comes near; the squares and products of such figures stay finite."""
 
 
 def bets(m: float, side: str) -> tuple[float, ...]:
-    """The bets against H0 ``E[Y | past] <= m`` (``above``) or ``>= m`` (``below``), Y in [0, 1]. 0 < m < 1."""
-    room = m if side == ABOVE else 1.0 - m
+    """The bets against H0 ``E[Y | past] <= m`` (``above``) or ``>= m`` (``below``), Y and m in [0, 1].
+
+    With nothing below (above) the limit no bet can lose: there they are large, not infinite.
+    """
+    room = max(_LEAST_ROOM, m if side == ABOVE else 1.0 - m)
     return tuple(_LARGEST_BET / room * 2.0 ** (-j / 3.0) for j in range(BETS))
 
 

@@ -75,8 +75,13 @@ class Frame:
             raise ValueError(f"bucket_s={frame.bucket_s:g} is not whole minutes within {MOST_BUCKET_S:g} s")
         if not (1 <= frame.buckets <= 1_000_000 and 0 <= frame.centre <= 1):
             raise ValueError("buckets or centre out of range")
-        if set(frame.means) != set(frame.spreads) or any(not value >= 0 for value in frame.spreads.values()):
+        if set(frame.means) != set(frame.spreads):
             raise ValueError("means and spreads do not belong together")
+        # all is a share or a distance in [0, 1] but for the confidence: that is a distance from the centre
+        if any(not (-1 if name == "confidence" else 0) <= mean <= 1 for name, mean in frame.means.items()):
+            raise ValueError("a mean out of range")
+        if any(not 0 <= spread <= 1 for spread in frame.spreads.values()):
+            raise ValueError("a spread out of range")
         return frame
 
 
