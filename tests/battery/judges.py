@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from battery import kayenta
-from battery.fixtures import CANARY, FIXTURES, Telemetry, confidences
+from battery.fixtures import CANARY, FIXTURES, SEED, Fixture, Telemetry, confidences
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import QscError
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import rules
@@ -180,10 +180,12 @@ COLUMNS = (
 )
 
 
+def judge_one(fixture: Fixture, seed: int = SEED) -> dict[str, Finding]:
+    """What each judge says of a fixture, by column."""
+    case = Case.of(fixture.telemetry(seed))
+    return {column.name: column.judge(case) for column in COLUMNS}
+
+
 def judge_all() -> dict[str, dict[str, Finding]]:
     """What each judge says of each fixture: {fixture: {column: finding}}."""
-    found = {}
-    for fixture in FIXTURES:
-        case = Case.of(fixture.telemetry())
-        found[fixture.name] = {column.name: column.judge(case) for column in COLUMNS}
-    return found
+    return {fixture.name: judge_one(fixture) for fixture in FIXTURES}
