@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import typing as t
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.signal import lfilter
@@ -40,8 +41,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Decisions in order, one a row. ``ms`` since the cutover (the history is before 0), ``actions`` 0 BUY, 1 SELL,
-    2 HOLD of each model, ``confidence`` of the canary."""
+    """Decisions in order. ``ms`` since the cutover (the history is before 0); ``actions`` 0 BUY, 1 SELL, 2 HOLD, a row
+    for each model; ``confidence`` of the canary."""
 
     ms: Array
     actions: Array
@@ -51,24 +52,27 @@ class Telemetry:
         return len(self.ms)
 
     def part(self, keep: Array | slice) -> Telemetry:
-        """Some of the rows."""
-        return Telemetry(self.ms[keep], self.actions[keep], self.confidence[keep])
+        """Some of the decisions."""
+        return Telemetry(self.ms[keep], self.actions[:, keep], self.confidence[keep])
 
     @property
     def canary(self) -> Array:
         """The canary's actions."""
-        return self.actions[:, CANARY]
+        return np.asarray(self.actions[CANARY])
 
-    @property
+    @cached_property
     def largest(self) -> Array:
         """Of each decision: votes of the largest group, as a count."""
-        counts = np.stack([(self.actions == action).sum(axis=1, dtype=np.int8) for action in range(3)])
-        return counts.max(axis=0)
+        return np.asarray(np.stack([_votes(self.actions == action) for action in range(3)]).max(axis=0))
 
-    @property
+    @cached_property
     def hard(self) -> Array:
         """Of each decision: a BUY and a SELL are in it."""
-        return (self.actions == 0).any(axis=1) & (self.actions == 1).any(axis=1)
+        return np.asarray((_votes(self.actions == 0) > 0) & (_votes(self.actions == 1) > 0))
+
+
+def _votes(which: Array) -> Array:
+    return np.asarray(which.sum(axis=0, dtype=np.int8))
 
 
 def regular(rate_per_s: float, most: int) -> Array:
@@ -113,7 +117,7 @@ def latent(random: np.random.Generator, times: Array, tau_s: float) -> Array:
 def generate(random: np.random.Generator, times: Array, tau_s: float, stages: t.Sequence[Stage]) -> Telemetry:
     """The decisions at some times. ``stages`` in order; the first one holds from the beginning of the history."""
     values = latent(random, times, tau_s)
-    actions = np.full((len(times), len(MODELS)), 2, dtype=np.int8)
+    actions = np.full((len(MODELS), len(times)), 2, dtype=np.int8)
     confidence = np.empty(len(times))
     ends = [*(float(np.searchsorted(times, stage.from_s)) for stage in stages[1:]), len(times)]
     begin = 0
@@ -124,6 +128,7 @@ def generate(random: np.random.Generator, times: Array, tau_s: float, stages: t.
             low, high = model.thresholds
             value = np.float32(model.loading) * values[here, 0]
             value += np.float32(math.sqrt(1 - model.loading**2)) * values[here, 1 + place]
-            actions[here, place] = np.where(value > high, 0, np.where(value < low, 1, 2))
+            actions[place, here][value > high] = 0
+            actions[place, here][value < low] = 1
         confidence[here] = np.clip(MEAN + stage.ensemble.std * values[here, -1].astype(float), 0.0, 1.0)
     return Telemetry(np.floor(times * 1000).astype(np.int64), actions, confidence)

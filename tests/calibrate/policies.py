@@ -108,11 +108,21 @@ def strict_violations(columns: Columns) -> dict[str, Array]:
     violated = np.any(list(found.values()), axis=0)
     until = int(np.argmax(violated)) + 1 if violated.any() else LOOKS
     for look in np.flatnonzero(judged[:until]).tolist():
-        if std[look] > LIMITS.min_range:  # far from narrow for the generated confidences
-            continue
-        p10, p90 = np.percentile(columns.rows.confidence[low[look] : high[look]], (10, 90))
+        p10, p90 = percentiles(columns.rows.confidence[low[look] : high[look]])
         narrow[look] = p90 - p10 < LIMITS.min_range
     return {**found, rules.NARROW: narrow}
+
+
+def percentiles(values: Array) -> tuple[float, float]:
+    """p10 and p90, linear between the closest ranks: ``numpy.percentile``, which takes four times as long."""
+    places = [(len(values) - 1) * p / 100 for p in (10, 90)]
+    ranks = [int(place) for place in places]
+    ordered = np.partition(values, [rank + more for rank in ranks for more in (0, 1)])
+    low, high = (
+        float(ordered[rank] + (ordered[rank + 1] - ordered[rank]) * (place - rank))
+        for place, rank in zip(places, ranks)
+    )
+    return low, high
 
 
 def strict(columns: Columns) -> Outcome:

@@ -50,7 +50,14 @@ def some(cell: Cell, begin: int, end: int) -> list[dict[str, t.Any]]:
     return [one(cell, run) for run in range(begin, end)]
 
 
-def measure(wanted: t.Sequence[Cell], runs: int, *, processes: int = 2) -> dict[str, list[dict[str, t.Any]]]:
+Each = t.Callable[[str, t.Sequence[t.Mapping[str, t.Any]]], None]
+
+
+def _nothing(_name: str, _rows: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    return None
+
+
+def measure(wanted: t.Sequence[Cell], runs: int, *, processes: int = 2, each: Each = _nothing) -> dict[str, list[dict[str, t.Any]]]:
     """Every run of every cell: {name of the cell: [what became of each run]}."""
     for cell in wanted:
         cell.scenario.stages  # noqa: B018 - solved once, before the processes are made
@@ -64,6 +71,7 @@ def measure(wanted: t.Sequence[Cell], runs: int, *, processes: int = 2) -> dict[
         }
         for number, (name, parts) in enumerate(work.items(), 1):
             found[name] = [row for part in parts for row in part.result()]
+            each(name, found[name])
             print(f"[{time.monotonic() - begin:5.0f} s] {number}/{len(work)} {name}", file=sys.stderr, flush=True)
     return found
 
@@ -75,9 +83,14 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    found = measure(cells(options.only), options.runs, processes=options.processes)
     RAW.mkdir(parents=True, exist_ok=True)
-    (RAW / "runs.json").write_text(json.dumps(found), encoding="utf-8")
+    with open(RAW / "runs.jsonl", "w", encoding="utf-8") as raw:
+
+        def keep(name: str, rows: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+            raw.write(json.dumps({"cell": name, "runs": rows}) + "\n")
+            raw.flush()
+
+        measure(cells(options.only), options.runs, processes=options.processes, each=keep)
     return 0
 
 

@@ -61,7 +61,7 @@ def decisions(rows: Telemetry):
             },
             (),
         )
-        for ms, actions, confidence in zip(rows.ms.tolist(), rows.actions.tolist(), rows.confidence.tolist())
+        for ms, actions, confidence in zip(rows.ms.tolist(), rows.actions.T.tolist(), rows.confidence.tolist())
     ]
 
 
