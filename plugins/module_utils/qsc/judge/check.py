@@ -14,9 +14,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from ..verdict import Violation, count_in
+from ..verdict import Violation, about, count_in
 from . import rules
-from .cadence import SAMPLE, Cadence, about
+from .cadence import SAMPLE, Cadence
 from .cutover import ZERO, StreamId
 from .decisions import INVALID_PAYLOAD, parse
 from .loss import Seen, StreamInfo, lost_between

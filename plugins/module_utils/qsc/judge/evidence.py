@@ -24,6 +24,8 @@ BETS = 24
 """Bets of the mixture, each a third of an octave below the one before."""
 _LARGEST_BET = 0.75
 """Of the largest bet that cannot lose everything in one observation."""
+_LARGEST = 1e15
+"""No figure of a run comes near; the squares and products of such figures stay finite."""
 
 
 def bets(m: float, side: str) -> tuple[float, ...]:
@@ -122,9 +124,13 @@ class EmpiricalBernstein:
     @classmethod
     def from_list(cls, raw: t.Any, alpha: float) -> EmpiricalBernstein:
         """Take what ``to_list`` gave. Raises ValueError or TypeError."""
-        n, total, squares, bet_sum, bet_values, cost = raw
-        numbers = (finite(value) for value in (total, squares, bet_sum, bet_values, cost))
-        return cls(alpha, _count(n), *numbers)
+        n, *rest = raw
+        if len(rest) != 5:
+            raise ValueError("not a confidence sequence")
+        found = cls(alpha, _count(n), *(finite(value) for value in rest))
+        if min(found.squares, found.cost) < 0 or (found.bet_sum > 0) != (found.n > 0):
+            raise ValueError("sums that no confidence sequence has")
+        return found
 
 
 @dataclass
@@ -199,7 +205,10 @@ class Series:
         n, *rest = raw
         if len(rest) != 5:
             raise ValueError("not a series")
-        return cls(_count(n), *(finite(value) for value in rest))
+        found = cls(_count(n), *(finite(value) for value in rest))
+        if min(found.m2, found.jumps) < 0:
+            raise ValueError("a sum of squares below 0")
+        return found
 
 
 def asymptotic_radius(n: int, alpha: float, optimal: float) -> float:
@@ -221,8 +230,8 @@ class Cusum:
     """Page's cumulative sum of log likelihood ratios: how well the newest stretch, wherever it began, fits the change.
 
     With exp(increment) an e-value under H0, the chance that it reaches ``log(n / alpha)`` within n observations is at
-    most alpha: every stretch that may have begun is a test of its own. ``total`` and ``best`` (the largest sum from the
-    start) let two stretches be put together.
+    most alpha: every stretch that may have begun is a test of its own. ``length``: increments since it was last 0.
+    ``total``, ``best`` (the largest sum from the start) and ``n`` let two stretches be put together.
     """
 
     value: float = 0.0
@@ -230,6 +239,7 @@ class Cusum:
     total: float = 0.0
     best: float = 0.0
     length: int = 0
+    n: int = 0
 
     def add(self, increment: float) -> None:
         """One more log likelihood ratio."""
@@ -238,30 +248,35 @@ class Cusum:
         self.total += increment
         self.best = max(self.best, self.total)
         self.length = self.length + 1 if self.value > 0 else 0
+        self.n += 1
 
     def merge(self, later: Cusum) -> Cusum:
-        """This stretch and the one after it. ``length`` is that of the sum that is larger now."""
+        """This stretch and the one after it: a sum that was carried into it larger than its own was never 0 there."""
         carried = self.value + later.total
         return Cusum(
             max(carried, later.value),
             max(self.highest, later.highest, self.value + later.best),
             self.total + later.total,
             max(self.best, self.total + later.best),
-            later.length if later.value >= carried else self.length + later.length,
+            later.length if later.value >= carried else self.length + later.n,
+            self.n + later.n,
         )
 
     def to_list(self) -> list[float]:
         """As JSON-ready data."""
-        return [self.length, self.value, self.highest, self.total, self.best]
+        return [self.n, self.length, self.value, self.highest, self.total, self.best]
 
     @classmethod
     def from_list(cls, raw: t.Any) -> Cusum:
         """Take what ``to_list`` gave. Raises ValueError or TypeError."""
-        length, *rest = raw
+        n, length, *rest = raw
         if len(rest) != 4:
             raise ValueError("not a cumulative sum")
         value, highest, total, best = (finite(number) for number in rest)
-        return cls(value, highest, total, best, _count(length))
+        found = cls(value, highest, total, best, _count(length), _count(n))
+        if min(found.value, found.best) < 0 or found.highest < found.value or found.length > found.n:
+            raise ValueError("not a cumulative sum that can be")
+        return found
 
 
 def gaussian_ratio(y: float, m0: float, m1: float, variance: float) -> float:
@@ -275,8 +290,8 @@ def _bounded(y: float) -> None:
 
 
 def finite(value: t.Any) -> float:
-    """A finite number of a state file. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    """A finite number of a state file, no larger than any sum of a run. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise ValueError(f"{value!r:.40} is not a finite number")
     return float(value)
 

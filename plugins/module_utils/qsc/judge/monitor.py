@@ -287,7 +287,7 @@ def _verdict(clock: Clock, state: RunState, found: t.Mapping[str, t.Any]) -> Ver
 def _write(paths: Paths, verdict: Verdict, state: RunState) -> None:
     """State first: a latch must not be lost between the two."""
     reached("check.state")
-    write_json(paths.monitor_state, state.to_dict())
+    write_json(paths.monitor_state, state.to_dict(), compact=True)
     reached("check.verdict")
     write_json(paths.verdict, verdict.to_dict())
 

@@ -34,11 +34,11 @@ from .check import (
 )
 from .claims import KEPT, VIOLATED, Reading, claims_of
 from .cutover import ZERO, StreamId
-from .decisions import ACTIONS, Dialect, parse
+from .decisions import ACTIONS, Decision, Dialect, parse
 from .fold import RECENT_DECISIONS, RECENT_S, Fold
 from .frame import HISTORY, Frame, blocks_of, learn
 from .loss import Seen, StreamInfo, lost_between
-from .options import MonitorOptions
+from .options import GateOptions, MonitorOptions
 from .stream import StreamReader
 from .summary import ModelSummary, ensemble_figures, known, model_figures, percent
 
@@ -63,7 +63,7 @@ def judge(
     after = reader.info()
     stale_after, max_wait = patience(reader, options)
     now_ms = reader.server_ms()
-    lost = lost_between(progress.seen, after) or ("" if behind else unread(progress.seen, before, scanned))
+    lost = lost_between(progress.seen, after)
     new = _advance(progress, before, reached if behind else None, scanned, fold, now_ms)
     lag_s = newest_age_s(new, now_ms, elapsed_s)
     result = _result(reader.stream, options, fold, lost, behind, lag_s, elapsed_s, watched_s, stale_after, max_wait)
@@ -77,6 +77,20 @@ def learn_from(reader: StreamReader, model: str, dialect: Dialect, until: Stream
     ]
     blocks, centre = blocks_of(found[::-1])
     return learn(blocks, centre, duration_s)
+
+
+def claims_on(decisions: t.Sequence[Decision], options: GateOptions, frame: Frame) -> tuple[t.Mapping[str, t.Any], ...]:
+    """How certain the gate's figures are, from the decisions (oldest first) it judged. Its answer does not hang on it:
+    the gate looks once, and what is not proven does not pass."""
+    if not decisions:
+        return ()
+    alone = rules.stands_alone(options.weight)
+    claims = claims_of(options.limits, alone=alone)
+    since = decisions[0].id.previous()
+    fold = Fold.new(options.models[0], since, frame, claims, alone=alone, grace_s=0.0)
+    for decision in decisions:
+        fold.add(decision)
+    return tuple(wording.claim(item, frame, len(decisions)) for item in fold.evidence.read())
 
 
 def _claims(options: MonitorOptions) -> tuple[t.Any, ...]:
@@ -108,14 +122,6 @@ def _fold_of(progress: Progress, options: MonitorOptions) -> Fold | None:
     if options.frame is not None and fold.evidence.frame != options.frame:
         return None
     return fold
-
-
-def unread(seen: Seen, info: StreamInfo, scanned: int) -> str:
-    """Why some of the entries since ``seen`` were never read, where Redis counts them; an empty text when all were."""
-    if info.entries_added is None or seen.entries_added is None:
-        return ""
-    new = info.entries_added - seen.entries_added
-    return "" if new == scanned else f"{new} entries were added since the last check, {scanned} of them could be read"
 
 
 def _advance(

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import typing as t
 
-from ..verdict import Violation
+from ..verdict import Violation, about
 from . import rules
-from .cadence import about
 from .claims import (
     AGREEMENT_METRIC,
     CHANGE,
