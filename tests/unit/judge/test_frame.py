@@ -18,7 +18,7 @@ HOURS_6 = 6 * 3600.0
 
 
 def history(rate_per_s: float, tau_s: float, seed: int) -> list[Observation]:
-    """Six hours in which symbols take turns; each remembers its own confidence for tau and knows nothing of the rest."""
+    """Six hours in which symbols take turns; each remembers its own confidence for tau, and none knows of another."""
     random = np.random.default_rng(seed)
     n = round(HOURS_6 * rate_per_s)
     keep = math.exp(-SYMBOLS / rate_per_s / tau_s) if tau_s else 0.0
