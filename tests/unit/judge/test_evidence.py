@@ -204,6 +204,19 @@ def test_neighbours_that_resemble_each_other_are_told_from_chance() -> None:
         item = filled(Series(), row)
         assert item.lag1 == pytest.approx(keep, abs=0.12)
         assert item.correlated
+
+
+@pytest.mark.parametrize("n", [20, 60, 360])
+def test_ten_series_of_chance_are_rarely_taken_for_correlated(n: int) -> None:
+    """Two standard errors each would hold up one healthy run in five."""
+    rng = np.random.default_rng(n)
+    runs = [
+        any(filled(Series(), map(float, row)).correlated for row in rng.normal(size=(10, n))) for _run in range(300)
+    ]
+    assert sum(runs) / len(runs) < 0.05
+
+
+def test_neighbours_that_take_turns_are_not_correlated() -> None:
     assert not filled(Series(), [0.0, 1.0] * 50).correlated
     assert filled(Series(), [0.0, 1.0] * 50).lag1 == pytest.approx(-0.99)
 

@@ -33,6 +33,8 @@ ASYMPTOTIC_MARGIN = 3.0
 DETECTORS = 3
 SHIFT = 0.10
 """The change the detector looks for: this share beyond the limit,"""
+TWO_AGAINST_TWO = 0.5
+"""Agreement is never lower while the votes split two ways; where they split three ways, there is a BUY and a SELL."""
 FACTOR = 0.8
 """or the limit of a spread times this."""
 _LEAST_STEPS = 5
@@ -379,6 +381,8 @@ def _ends(claim: Claim) -> tuple[float, float]:
         power = _POWER[claim.metric]
         return power * math.log(claim.limit), power * math.log(claim.limit * FACTOR)
     shifted = claim.limit + SHIFT if claim.side == ABOVE else claim.limit - SHIFT
+    if claim.metric == AGREEMENT_METRIC and claim.side == BELOW and claim.limit > TWO_AGAINST_TWO:
+        shifted = max(shifted, TWO_AGAINST_TWO)
     return claim.limit, min(1.0, max(0.0, shifted))
 
 

@@ -196,8 +196,11 @@ class Series:
 
     @property
     def correlated(self) -> bool:
-        """True when neighbours resemble each other more than chance would have it: n counts for too much then."""
-        return self.n > 0 and self.lag1 > max(0.25, 2 / math.sqrt(self.n))
+        """True when neighbours resemble each other more than chance would have it: n counts for too much then.
+
+        Three standard errors: a run asks this of some ten series, and each one alone keeps it from being safe.
+        """
+        return self.n > 0 and self.lag1 > max(0.25, 3 / math.sqrt(self.n))
 
     def to_list(self) -> list[float]:
         """As JSON-ready data."""

@@ -133,14 +133,16 @@ def learn(blocks: Blocks, centre: float, duration_s: float) -> Frame:
     """The frame of a run of ``duration_s`` from the telemetry before its cutover.
 
     tau = d (1/2 + r_1 + r_2 + ... until r_k < .05) with r_k the correlation of block means k blocks of d s apart
-    (d = 30 s, more where most blocks are empty); a bucket is 10 tau of the slowest metric, in whole minutes.
+    (d = 30 s, more where most blocks are empty; it stops only where the lags that hold ``LEAST_VOTES`` decisions are
+    below .05 on average); a bucket is 10 tau of the slowest metric, in whole minutes.
     """
     usable = {name: row for name, row in blocks.means.items() if len(row) >= LEAST_BLOCKS}
     rate = blocks.decisions / blocks.span_s if blocks.span_s > 0 else 0.0
     taus: dict[str, float] = {}
     for name, row in usable.items():
         step = max(BLOCK_S, blocks.span_s / len(row))
-        taus[name] = step * (0.5 + correlation_sum(row))
+        together = math.ceil(LEAST_VOTES / (rate * step) - 1e-9) if rate > 0 else 1
+        taus[name] = step * (0.5 + correlation_sum(row, together))
     tau = max(taus.values(), default=0.0)
     length = min(max(10 * tau, LEAST_BUCKET_S), MOST_BUCKET_S) if taus else MOST_BUCKET_S
     length = 60.0 * math.ceil(length / 60 - 1e-9)
@@ -164,18 +166,21 @@ def learn(blocks: Blocks, centre: float, duration_s: float) -> Frame:
     )
 
 
-def correlation_sum(row: t.Sequence[float]) -> float:
-    """r_1 + r_2 + ... up to the first that is below .05; 0 where nothing varies."""
+def correlation_sum(row: t.Sequence[float], together: int = 1) -> float:
+    """r_1 + r_2 + ... up to the first from which on ``together`` are below .05 on average; 0 where nothing varies.
+
+    Symbols take turns: where a block holds but a few decisions, its neighbours are about other symbols and do not
+    resemble it, and only when its own symbols come again does it show that they remember.
+    """
     n = len(row)
     mean = math.fsum(row) / n
     off = [value - mean for value in row]
     power = math.fsum(value * value for value in off)
     if not power > 1e-12:
         return 0.0
-    total = 0.0
+    found: list[float] = []
     for lag in range(1, n // 2):
-        r = math.fsum(one * two for one, two in zip(off, off[lag:])) / power
-        if r < _CORRELATION_FLOOR:
-            break
-        total += r
-    return total
+        found.append(math.fsum(one * two for one, two in zip(off, off[lag:])) / power)
+        if len(found) >= together and math.fsum(found[-together:]) < _CORRELATION_FLOOR * together:
+            return math.fsum(found[:-together])
+    return math.fsum(found)
