@@ -9,6 +9,8 @@ RUN_FLAGS ?=
 # FUZZ_SECONDS: how long `make fuzz` takes for each target. FUZZ_FLAGS: for example FUZZ_FLAGS="--only decision,verdict".
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS ?=
+# CALIBRATE_FLAGS: for example CALIBRATE_FLAGS="--runs 60" or "--short".
+CALIBRATE_FLAGS ?=
 PACKAGES := tests/tools/packages.txt
 HOST_PACKAGES := $(wildcard tests/hosts/packages.txt)
 TIMED := tests/tools/timed
@@ -68,6 +70,9 @@ soak: venv ## a day of checks, 60 times as fast, with reboots and a Redis that f
 
 battery: venv ## broken canaries before our judges and a Mann-Whitney one; writes docs/degenerate-models.md
 	@$(TIMED) $@ .venv/bin/python tests/battery/report.py
+
+calibrate: venv ## how often the two policies err, on generated telemetry; writes docs/error-rates.md (about an hour)
+	@$(TIMED) $@ nice .venv/bin/python tests/calibrate/run.py $(CALIBRATE_FLAGS)
 
 clean: ## leave nothing behind: test hosts and images, caches, .venv
 	@$(TIMED) $@ tests/tools/clean

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from calibrate import policies
+from calibrate import policies, short
 from calibrate.ensemble import CANARY, MODELS, Ensemble, Model, together
 from calibrate.generate import SYMBOLS, Stage, Telemetry, generate, latent, regular
 from calibrate.minutes import blocks, frame_of, minutes, observations
 from calibrate.policies import INCONCLUSIVE, LOOK_S, LOOKS, ROLLED_BACK, SAFE, WINDOW, Columns
+from calibrate.rates import SEQUENTIAL as SEQUENTIAL_POLICY
+from calibrate.rates import STRICT, Tally, interval, targets, verdict
+from calibrate.run import measure
 from calibrate.scenarios import ALWAYS, SCENARIOS, TRAFFIC, Cell, Scenario, Traffic
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import rules, sequential
@@ -231,3 +234,54 @@ def test_a_run_can_be_repeated_and_no_two_are_alike():
     (_one, first), (_two, again), (_three, other) = cell.telemetry(0), cell.telemetry(0), cell.telemetry(1)
     assert np.array_equal(first.confidence, again.confidence)
     assert not np.array_equal(first.confidence, other.confidence)
+
+
+# What is counted
+
+
+@pytest.mark.parametrize(
+    ("count", "n", "low", "high"),
+    [(0, 300, 0.0, 0.012221), (1, 60, 0.000422, 0.089399), (300, 300, 0.987779, 1.0), (5, 10, 0.187086, 0.812914)],
+)
+def test_the_interval_is_clopper_and_pearsons(count, n, low, high):
+    """At 0 of n the upper end is 1 - .025 ** (1 / n); 5 of 10 is in every table."""
+    assert interval(count, n) == pytest.approx((low, high), abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "n", "limit", "most", "expected"),
+    [
+        (0, 400, 0.01, True, "met"), (0, 60, 0.01, True, "met, not certain"), (9, 60, 0.01, True, "not met"),
+        (2, 60, 0.01, True, "not met, not certain"), (400, 400, 0.95, False, "met"), (30, 60, 0.95, False, "not met"),
+    ],
+)  # fmt: skip
+def test_a_target_is_met_or_missed_only_where_the_interval_says_so(count, n, limit, most, expected):
+    assert verdict(count, n, limit, most=most) == expected
+
+
+def test_a_rollback_before_the_degradation_is_told_from_one_after_it():
+    cell = Cell(next(one for one in SCENARIOS if (one.name, one.when) == ("share 85", "half time")), TRAFFIC[4])
+    ends = [("rolled back", 9000.0, ("x",)), ("rolled back", 10830.0, ("y",)), ("rolled back", 12600.0, ("y",)),
+            ("safe", 21600.0, ()), ("inconclusive", 21600.0, ("open: a", "open: b"))]  # fmt: skip
+    item = Tally.of(cell, [{SEQUENTIAL_POLICY: end} for end in ends], SEQUENTIAL_POLICY)
+    assert (item.rolled_back, item.before, item.safe, item.inconclusive) == (3, 1, 1, 1)
+    assert item.minutes == (0.5, 30.0)
+    assert (item.median, item.p95, item.within(11)) == (15.25, 30.0, 1)
+    assert item.by == {"y": 2, "x": 1}
+    lasting = next(one for one in targets([item]) if "90 min" in one.text)
+    assert (lasting.count, lasting.n) == (2, 5)
+
+
+def test_no_error_rate_is_grossly_off():
+    """The short form of `make calibrate`; docs/error-rates.md has the rates themselves."""
+    assert not short.grossly_off(measure(short.WANTED))
+
+
+def test_a_rate_that_is_grossly_off_is_told():
+    ends = {STRICT: ("safe", 21600.0, ()), SEQUENTIAL_POLICY: ("safe", 21600.0, ())}
+    tallies = [
+        Tally.of(cell, [ends] * runs, policy) for cell, runs in short.WANTED for policy in (STRICT, SEQUENTIAL_POLICY)
+    ]
+    told = short.grossly_off(tallies)
+    missed = [bound for bound in short.BOUNDS if (bound.most < short.RUNS if bound.what == "safe" else bound.least > 0)]
+    assert len(told) == len(missed)
