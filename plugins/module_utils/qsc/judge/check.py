@@ -18,7 +18,7 @@ from ..verdict import Violation, about, count_in
 from . import rules
 from .cadence import SAMPLE, Cadence
 from .cutover import ZERO, StreamId
-from .decisions import INVALID_PAYLOAD, parse
+from .decisions import INVALID_PAYLOAD, Decision, parse
 from .loss import Seen, StreamInfo, lost_between
 from .options import SEQUENTIAL, MonitorOptions
 from .stream import StreamGone, StreamReader, StreamTooLarge
@@ -142,11 +142,35 @@ class CheckResult:
 
 
 @dataclass
-class _Window:
-    """The decisions of one check: their summary, and in which of them (newest first) the canary voted."""
+class Window:
+    """The decisions of one check: their summary, and in which of them the canary voted."""
 
     summary: Summary = field(default_factory=Summary)
     voted: list[tuple[StreamId, bool]] = field(default_factory=list)
+
+    def add(self, decision: Decision, model: str) -> None:
+        """One more decision; ``newest_first`` puts them in order."""
+        self.summary.add(decision)
+        vote = decision.votes.get(model)
+        self.voted.append((decision.id, vote is not None and not vote.shadow))
+
+    @property
+    def newest_first(self) -> list[tuple[StreamId, bool]]:
+        """In which decisions the canary voted, whichever way they were added."""
+        backwards = len(self.voted) > 1 and self.voted[0][0] < self.voted[-1][0]
+        return self.voted[::-1] if backwards else self.voted
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a check is made: s since the newest decision, since the activation, and since the watch began (or went on
+    after a reboot), and the limits of patience that hold for the run."""
+
+    lag_s: float
+    elapsed_s: float
+    watched_s: float
+    stale_after_s: float
+    max_wait_s: float
 
 
 def check(
@@ -191,16 +215,14 @@ def _strict(
     lost = lost_between(progress.seen, after)
     new = _advance(progress, before, window.summary.last_id, now_ms)
     lag_s = newest_age_s(new, now_ms, elapsed_s)
-    return _judge(reader.stream, options, window, lost, lag_s, elapsed_s, watched_s, stale_after, max_wait), new
+    moment = Moment(lag_s, elapsed_s, elapsed_s if watched_s is None else watched_s, stale_after, max_wait)
+    return judge(reader.stream, options, window, lost, moment), new
 
 
-def _read(reader: StreamReader, options: MonitorOptions, until: StreamId) -> _Window:
-    window = _Window()
+def _read(reader: StreamReader, options: MonitorOptions, until: StreamId) -> Window:
+    window = Window()
     for entry in reader.newest(options.window_events, options.since, until):
-        decision = parse(entry.id, entry.fields, options.dialect)
-        window.summary.add(decision)
-        vote = decision.votes.get(options.model)
-        window.voted.append((entry.id, vote is not None and not vote.shadow))
+        window.add(parse(entry.id, entry.fields, options.dialect), options.model)
     return window
 
 
@@ -239,17 +261,8 @@ def _unreadable(
     )  # fmt: skip
 
 
-def _judge(
-    stream: str,
-    options: MonitorOptions,
-    window: _Window,
-    lost: str,
-    lag_s: float,
-    elapsed_s: float,
-    watched_s: float | None,
-    stale_after: float,
-    max_wait: float,
-) -> CheckResult:
+def judge(stream: str, options: MonitorOptions, window: Window, lost: str, moment: Moment) -> CheckResult:
+    """What ``strict`` says of a window; ``lost``: why telemetry is missing, "" when none is."""
     summary, limits = window.summary, options.limits
     canary = model_figures(options.model, summary.models.get(options.model, ModelSummary()), summary.events)
     ensemble = ensemble_figures(summary)
@@ -264,8 +277,8 @@ def _judge(
     theirs = [item for item in blockers if item not in ours]
     if lost:
         ours.append(Violation(rules.TRUNCATED, rules.STREAM, None, None, f"Truncated telemetry: {lost}"))
-    if (elapsed_s if watched_s is None else watched_s) >= limits.start_grace:
-        ours += rules.judge_lag(lag_s, stale_after)
+    if moment.watched_s >= limits.start_grace:
+        ours += rules.judge_lag(moment.lag_s, moment.stale_after_s)
         ours += _missing(window, canary, options)
     if enough:
         # without a single vote there is nothing to measure: that is canary_missing, once the grace of the start is over
@@ -273,13 +286,13 @@ def _judge(
         ours += rules.judge_ensemble(ensemble, limits, weight=options.weight)
         theirs += [item for model in others if model.voting for item in rules.judge_model(model, limits)]
     else:
-        ours += rules.judge_early(canary, _span_s(window.voted), limits)
+        ours += rules.judge_early(canary, _span_s(window.newest_first), limits)
 
     own = any(item.subject != rules.ENSEMBLE for item in ours)
     word = rules.status(own, ensemble, limits, weight=options.weight)
     if not (enough and canary.samples) and word == rules.GO:
         word = rules.WAIT  # GO is a word about min_events decisions of the canary's
-    verdict, message = _verdict(options, summary.events, canary.samples, ours, elapsed_s, max_wait)
+    verdict, message = _verdict(options, summary.events, canary.samples, ours, moment)
     return CheckResult(
         options=options,
         stream=stream,
@@ -292,20 +305,20 @@ def _judge(
         events=summary.events,
         first_id=summary.first_id,
         last_id=summary.last_id,
-        lag_s=known(lag_s),
-        elapsed_s=elapsed_s,
-        stale_after_s=stale_after,
-        max_wait_s=max_wait,
+        lag_s=known(moment.lag_s),
+        elapsed_s=moment.elapsed_s,
+        stale_after_s=moment.stale_after_s,
+        max_wait_s=moment.max_wait_s,
         models=(canary, *others),
         ensemble=ensemble,
         ignored=dict(summary.ignored),
     )
 
 
-def _missing(window: _Window, canary: ModelFigures, options: MonitorOptions) -> list[Violation]:
+def _missing(window: Window, canary: ModelFigures, options: MonitorOptions) -> list[Violation]:
     """canary_missing. Decisions before its first vote do not count while they lie in the grace of the start; after
     that, a long good past must not hide that it fell silent: the newest ones are looked at by themselves."""
-    voted: t.Sequence[tuple[StreamId, bool]] = window.voted
+    voted: t.Sequence[tuple[StreamId, bool]] = window.newest_first
     if len(voted) < options.window_events:  # else the window no longer holds the start
         voted = _without_start(voted, options.limits.start_grace)
     if len(voted) < COVERAGE_FROM:
@@ -347,18 +360,18 @@ def _verdict(
     events: int,
     samples: int,
     ours: t.Sequence[Violation],
-    elapsed_s: float,
-    max_wait: float,
+    moment: Moment,
 ) -> tuple[str, str]:
     if ours:
         return VIOLATION, "; ".join(item.message for item in ours)
     if events >= options.min_events and samples:
         return OK, f"{events} decisions judged, nothing against {options.model}"
-    return not_yet(options, events, elapsed_s, max_wait)
+    return not_yet(options, events, moment)
 
 
-def not_yet(options: MonitorOptions, events: int, elapsed_s: float, max_wait: float) -> tuple[str, str]:
+def not_yet(options: MonitorOptions, events: int, moment: Moment) -> tuple[str, str]:
     """The verdict, and its sentence, on a canary of which too little is known to be judged."""
+    elapsed_s, max_wait = moment.elapsed_s, moment.max_wait_s
     count = f"{events} of {options.min_events} decisions"
     if elapsed_s > max_wait:
         return INCONCLUSIVE, f"{count} after {about(elapsed_s)} (longest wait: {about(max_wait)})"

@@ -25,6 +25,7 @@ from .check import (
     OK,
     VIOLATION,
     CheckResult,
+    Moment,
     Progress,
     begin,
     gone,
@@ -54,7 +55,7 @@ def judge(
     if fold is None:  # the first check, or a state that is of no use: everything since the marker is read again
         progress = begin(options)
         frame = options.frame or learn_from(reader, options.model, options.dialect, options.since, options.duration_s)
-        fold = _new_fold(options, frame)
+        fold = new_fold(options, frame)
     before = reader.info()
     for entry in reader.oldest(progress.seen.cursor, before.last_generated_id, MOST_AT_ONCE):
         fold.add(parse(entry.id, entry.fields, options.dialect))
@@ -66,8 +67,8 @@ def judge(
     lost = lost_between(progress.seen, after)
     new = _advance(progress, before, reached if behind else None, scanned, fold, now_ms)
     lag_s = newest_age_s(new, now_ms, elapsed_s)
-    result = _result(reader.stream, options, fold, lost, behind, lag_s, elapsed_s, watched_s, stale_after, max_wait)
-    return result, new
+    moment = Moment(lag_s, elapsed_s, elapsed_s if watched_s is None else watched_s, stale_after, max_wait)
+    return result_of(reader.stream, options, fold, lost, moment, behind=behind), new
 
 
 def learn_from(reader: StreamReader, model: str, dialect: Dialect, until: StreamId, duration_s: float) -> Frame:
@@ -97,7 +98,8 @@ def _claims(options: MonitorOptions) -> tuple[t.Any, ...]:
     return claims_of(options.limits, alone=options.alone)
 
 
-def _new_fold(options: MonitorOptions, frame: Frame) -> Fold:
+def new_fold(options: MonitorOptions, frame: Frame) -> Fold:
+    """Nothing folded yet."""
     return Fold.new(
         options.model, options.since, frame, _claims(options), alone=options.alone, grace_s=options.limits.start_grace
     )
@@ -140,18 +142,10 @@ def _advance(
     return replace(new, last_id=last_id, last_seen_ms=now_ms)
 
 
-def _result(
-    stream: str,
-    options: MonitorOptions,
-    fold: Fold,
-    lost: str,
-    behind: bool,
-    lag_s: float,
-    elapsed_s: float,
-    watched_s: float | None,
-    stale_after: float,
-    max_wait: float,
+def result_of(
+    stream: str, options: MonitorOptions, fold: Fold, lost: str, moment: Moment, *, behind: bool = False
 ) -> CheckResult:
+    """What this policy says of what was folded; ``behind``: a part of the stream is still unread."""
     summary, limits, name = fold.summary, options.limits, options.model
     canary = model_figures(name, summary.models.get(name, ModelSummary()), summary.events)
     others = tuple(
@@ -163,8 +157,8 @@ def _result(
     theirs = [item for item in blockers if item not in ours]
     if lost:
         ours.append(Violation(rules.TRUNCATED, rules.STREAM, None, None, f"Truncated telemetry: {lost}"))
-    if (elapsed_s if watched_s is None else watched_s) >= limits.start_grace and not behind:
-        ours += rules.judge_lag(lag_s, stale_after)
+    if moment.watched_s >= limits.start_grace and not behind:
+        ours += rules.judge_lag(moment.lag_s, moment.stale_after_s)
     ours += _immediate(fold, options, canary.shadow)
     readings = fold.evidence.read()
     if enough:
@@ -173,7 +167,7 @@ def _result(
     else:
         ours += rules.judge_early(canary, (fold.last_vote_ms - fold.first_vote_ms) / 1000, limits)
     word = _status(ours, readings, enough and canary.samples > 0 and not behind)
-    verdict, message = _verdict(options, fold, readings, ours, canary.samples, behind, elapsed_s, max_wait)
+    verdict, message = _verdict(options, fold, readings, ours, canary.samples, behind, moment)
     return CheckResult(
         options=options,
         stream=stream,
@@ -186,10 +180,10 @@ def _result(
         events=summary.events,
         first_id=summary.first_id,
         last_id=summary.last_id,
-        lag_s=known(lag_s),
-        elapsed_s=elapsed_s,
-        stale_after_s=stale_after,
-        max_wait_s=max_wait,
+        lag_s=known(moment.lag_s),
+        elapsed_s=moment.elapsed_s,
+        stale_after_s=moment.stale_after_s,
+        max_wait_s=moment.max_wait_s,
         models=(canary, *others),
         ensemble=ensemble_figures(summary),
         ignored=dict(summary.ignored),
@@ -232,8 +226,7 @@ def _verdict(
     ours: t.Sequence[Violation],
     samples: int,
     behind: bool,
-    elapsed_s: float,
-    max_wait: float,
+    moment: Moment,
 ) -> tuple[str, str]:
     events = fold.summary.events
     if ours:
@@ -241,4 +234,4 @@ def _verdict(
     if events >= options.min_events and samples:
         more = "; catching up with the stream" if behind else ""
         return OK, wording.so_far(options.model, events, readings, fold.evidence.frame) + more
-    return not_yet(options, events, elapsed_s, max_wait)
+    return not_yet(options, events, moment)
