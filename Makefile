@@ -15,7 +15,7 @@ TIMED := tests/tools/timed
 RUN = $(TIMED) $@ .venv/bin/python tests/run.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-full lint sanity demo defects fuzz resilience soak clean
+.PHONY: help venv test test-full lint sanity demo defects fuzz resilience soak battery clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -65,6 +65,9 @@ resilience: venv ## break every step on real hosts, and write docs/resilience.md
 soak: venv ## a day of checks, 60 times as fast, with reboots and a Redis that falls over; writes docs/soak.md
 	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
 	@$(TIMED) $@ .venv/bin/python tests/resilience/soak.py
+
+battery: venv ## broken canaries before our judges and a Mann-Whitney one; writes docs/degenerate-models.md
+	@$(TIMED) $@ .venv/bin/python tests/battery/report.py
 
 clean: ## leave nothing behind: test hosts and images, caches, .venv
 	@$(TIMED) $@ tests/tools/clean

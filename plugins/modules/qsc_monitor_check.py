@@ -49,10 +49,24 @@ options:
     description: The canary's weight. At 1.0 an ensemble of fewer than two voters is not held against it.
     type: float
   policy:
-    description: With V(strict) any violation after O(min_events) decisions is one.
+    description:
+      - With V(strict) any rule that is violated in the newest O(window_events) decisions, O(min_events) or more, is a
+        violation.
+      - With V(sequential) a rule must be violated for certain, in all decisions since the marker; what is gross
+        still is one at once. RV(status) is V(GO) only when every rule is certain to be kept. See RV(claims).
     type: str
-    choices: [strict]
+    choices: [strict, sequential]
     default: strict
+  duration_s:
+    description: How long the run is to last, in seconds; what may be spent on errors is spread over it.
+    type: float
+    default: 21600
+  frame:
+    description:
+      - What was learnt of the time before the cutover, as M(qsc.canary.qsc_quality_gate) returns it, for the policy
+        V(sequential).
+      - By default it is learnt from the decisions before O(since) at the first check.
+    type: dict
   min_events:
     description: Decisions from which on the figures are judged.
     type: int
@@ -156,6 +170,18 @@ ensemble:
   description: The figures of the ensemble.
   type: dict
   returned: when telemetry was read
+claims:
+  description:
+    - Under the policy V(sequential) what is known of each rule, with C(rule), C(state) (V(kept), V(violated), V(open)
+      or V(suspended)), C(value), C(limit), the interval C(low) to C(high), C(decisions), C(buckets) and C(sentence).
+    - C(alpha) is what the rule may spend on a false violation at all looks together, C(by) the detector that is certain.
+  type: list
+  elements: dict
+  returned: when telemetry was read
+frame:
+  description: What was learnt of the time before the cutover, for that policy.
+  type: dict
+  returned: when telemetry was read
 scoreboard:
   description: The page of the monitor, as Markdown.
   type: str
@@ -227,7 +253,9 @@ def main() -> t.NoReturn:
             since={"type": "str", "required": True},
             entries_added={"type": "int"},
             weight={"type": "float"},
-            policy={"type": "str", "choices": ["strict"], "default": "strict"},
+            policy={"type": "str", "choices": ["strict", "sequential"], "default": "strict"},
+            duration_s={"type": "float", "default": 21600},
+            frame={"type": "dict"},
             min_events={"type": "int", "default": 200},
             window_events={"type": "int", "default": 2000},
             stale_after={"type": "str", "default": "auto"},

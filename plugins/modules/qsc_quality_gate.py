@@ -72,6 +72,18 @@ options:
     description:
       - The weight the canary is to have. At 1.0 an ensemble of fewer than two voters is not held against it.
     type: float
+  policy:
+    description:
+      - The policy of the run that is to follow. The gate's own answer is that of V(strict) under both, what is not
+        proven does not pass. With V(sequential) and one model in O(models) it also learns what such a run needs to know
+        of the time before it, RV(frame), and tells how certain its figures are, RV(claims).
+    type: str
+    choices: [strict, sequential]
+    default: strict
+  duration_s:
+    description: How long that run is to last, in seconds.
+    type: float
+    default: 21600
   fail_on_violation:
     description: Whether the task fails when the gate refuses. Errors always fail it.
     type: bool
@@ -231,6 +243,22 @@ warnings:
   type: list
   elements: str
   returned: when telemetry was read
+policy:
+  description: The policy that was asked for.
+  type: str
+  returned: when telemetry was read
+frame:
+  description:
+    - What was learnt of the time before the cutover, for the policy V(sequential). C(bucket_s) is the length of one
+      observation, C(buckets) how many the run should hold, C(tau_s) how long decisions resemble each other, C(means)
+      and C(spreads) the figures of the canary and how far the mean of a bucket strays.
+  type: dict
+  returned: when telemetry was read
+claims:
+  description: How certain the figures are, for that policy, as M(qsc.canary.qsc_monitor_check) returns it.
+  type: list
+  elements: dict
+  returned: when telemetry was read
 report:
   description: The report as Markdown.
   type: str
@@ -275,6 +303,8 @@ def main() -> t.NoReturn:
             require_ensemble={"type": "bool", "default": True},
             stale_after={"type": "str", "default": "auto"},
             weight={"type": "float"},
+            policy={"type": "str", "choices": ["strict", "sequential"], "default": "strict"},
+            duration_s={"type": "float", "default": 21600},
             fail_on_violation={"type": "bool", "default": True},
         ),
         supports_check_mode=True,

@@ -4,8 +4,9 @@
 
 """Plant each known defect in a copy of the checkout: its test must turn red, and be green without it.
 
-The ten defects are those of the program this collection replaces; the others (G1, G2 ...) each take one guard of a host
-away. A test that stays green with the defect it is there for would be worth nothing.
+The ten defects are those of the program this collection replaces; the others each take one guard of a host (G1 ...) or
+one part of the policy sequential (S1 ...) away. A test that stays green with the defect it is there for would be worth
+nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from defect import CORE, UNITS, Defect
 from guards import GUARDS
+from parts import PARTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COPY = ROOT / "build" / "defects"
@@ -172,7 +174,7 @@ def plant(defect: Defect) -> str:
 
 
 def main() -> int:
-    planted = (*DEFECTS, *GUARDS)
+    planted = (*DEFECTS, *GUARDS, *PARTS)
     copy_checkout()
     every = tuple(sorted({test for defect in planted for test in defect.tests}))
     code, output = run_tests(every)

@@ -77,14 +77,18 @@ class Decision(NamedTuple):
 class Market:
     """Makes decisions; the same seed, models and modes give the same votes."""
 
-    def __init__(self, seed: int, models: Sequence[str], canary: str = "patchtst") -> None:
+    def __init__(
+        self, seed: int, models: Sequence[str], canary: str = "patchtst", symbols: Sequence[str] = SYMBOLS
+    ) -> None:
+        """``symbols`` have a turn in each round for every time they are named."""
         if canary not in models:
             raise ValueError(f"{canary!r} is none of the models {', '.join(models)}")
         self._rng = random.Random(seed)
         self.models = tuple(models)
         self.canary = canary
         self._mode = MODES[HEALTHY]
-        self._symbols = {name: _Symbol(self._rng, self._others()) for name in SYMBOLS}
+        self._round = tuple(symbols)
+        self._symbols = {name: _Symbol(self._rng, self._others()) for name in dict.fromkeys(symbols)}
         for symbol in self._symbols.values():
             symbol.level[canary] = self._rng.gauss(0.0, 1.0)
         self._queue: list[str] = []
@@ -114,7 +118,7 @@ class Market:
     def decide(self) -> Decision:
         """Return the next decision; every symbol has its turn in each round, in a new order."""
         if not self._queue:
-            self._queue = list(SYMBOLS)
+            self._queue = list(self._round)
             self._rng.shuffle(self._queue)
         name = self._queue.pop()
         symbol = self._symbols[name]

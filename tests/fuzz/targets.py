@@ -16,15 +16,20 @@ from pathlib import Path
 
 from qsc import record
 from qsc.errors import BadInput, RecordUnreadable, TelemetryError
-from qsc.files import read_json
+from qsc.files import parse_json, read_json
 from qsc.guard.systemd import acknowledged
 from qsc.guard.watchdog import remembered
 from qsc.guard.weights import SUM_TOLERANCE, parse_baseline
+from qsc.judge import wording
 from qsc.judge.check import Progress
+from qsc.judge.claims import claims_of
 from qsc.judge.cutover import StreamId, parse_cutover, utc
 from qsc.judge.decisions import ACTIONS, MOST_BYTES, Decision, Dialect, parse
+from qsc.judge.fold import Fold
+from qsc.judge.frame import Frame
 from qsc.judge.monitor import RunState
 from qsc.judge.published import weights_in
+from qsc.judge.rules import Limits
 from qsc.judge.stream import entry_of
 from qsc.judge.summary import MOST_MODELS, Summary, ensemble_figures, model_figures
 from qsc.ledger import Ledger, verify
@@ -191,10 +196,46 @@ def run_state(data: bytes) -> None:
 def progress(data: bytes) -> None:
     """Progress, or one of the documented errors."""
     try:
-        found = Progress.from_dict(json.loads(data))
+        found = Progress.from_dict(parse_json(data))
     except (ValueError, KeyError, TypeError, RecursionError):
         return
     need(Progress.from_dict(found.to_dict()) == found, "it does not survive its own form")
+
+
+CLAIMS = claims_of(Limits())
+SINCE = StreamId(1_768_000_000_000, 0)
+
+
+def _again(found: Fold) -> Fold:
+    raw = parse_json(json.dumps(found.to_dict(), allow_nan=False).encode())
+    return Fold.from_dict(raw, model="patchtst", since=SINCE, claims=CLAIMS, alone=False, grace_s=120.0)
+
+
+def _check_fold(found: Fold) -> None:
+    for item in found.evidence.read():
+        need(not math.isnan(item.low) and not math.isnan(item.high), "an interval that is none")
+        need(wording.sentence(item, found.evidence.frame).isprintable(), "a sentence is not for a terminal")
+    need(_again(found).to_dict() == found.to_dict(), "it does not survive its own form")
+
+
+def fold(data: bytes) -> None:
+    """The state of the policy sequential, or one of the documented errors; it can be read, written and gone on with."""
+    try:
+        raw = parse_json(data)
+        found = Fold.from_dict(raw, model="patchtst", since=SINCE, claims=CLAIMS, alone=False, grace_s=120.0)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return
+    _check_fold(found)
+
+
+def folding(data: bytes) -> None:
+    """Entries, a line each, some time apart: whatever they hold, what is remembered of them survives its own form."""
+    found = Fold.new("patchtst", SINCE, Frame(bucket_s=60.0), CLAIMS, alone=False, grace_s=120.0)
+    ms = SINCE.ms
+    for line in data.split(b"\n")[:200]:
+        ms += 1 + 997 * len(line)
+        found.add(parse(StreamId(ms, 0), _fields(line), DIALECT))
+    _check_fold(found)
 
 
 def records(data: bytes) -> None:
@@ -298,7 +339,7 @@ def watchdog_memory(data: bytes) -> None:
 TARGETS: t.Mapping[str, t.Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
-        decision, reports, entries, stream_id, published, verdict, run_state, progress, records, settings,
-        acknowledgement, baseline, json_file, ledger, ledger_state, watchdog_memory,
+        decision, reports, entries, stream_id, published, verdict, run_state, progress, fold, folding, records,
+        settings, acknowledgement, baseline, json_file, ledger, ledger_state, watchdog_memory,
     )
 }  # fmt: skip

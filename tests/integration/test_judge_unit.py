@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import RecordUnreadable
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, RecordUnreadable
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import Clock
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection import Connection
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.monitor import check_now, run_unit
@@ -90,6 +90,55 @@ class Unit:
 @pytest.fixture
 def unit(tmp_path, redis_server):
     return Unit(tmp_path, redis_server)
+
+
+def sequential(**judging):
+    return {"judging": {"policy": "sequential", **judging}}
+
+
+def test_under_the_policy_sequential_the_state_goes_from_check_to_check(unit):
+    unit.record(**sequential())
+    unit.publish(150, ago_ms=110_000)
+    code, _lines = unit.run()
+    assert (code, unit.verdict.verdict) == (0, "waiting")
+    unit.publish(100)
+    code, lines = unit.run(5030.0)
+    assert code == 0
+    assert lines[0].startswith("ok: 250 decisions, nothing against patchtst; 0 of 8 rules are kept for certain")
+    assert (unit.verdict.status, unit.verdict.checks_judged, unit.verdict.complete) == ("WAIT", 1, True)
+    page = unit.paths.scoreboard.read_text()
+    assert "## Certainty" in page
+    assert "- BUY at most 70 %: not certain yet" in page or "- BUY at most 70 %: no bucket yet" in page
+    state = json.loads(unit.paths.monitor_state.read_text())
+    assert state["progress"]["fold"]["summary"]["events"] == 250
+
+
+def test_under_the_policy_sequential_what_is_gross_latches(unit):
+    unit.record(**sequential())
+    unit.publish(650, spoil=collapse, ago_ms=300_000)
+    assert unit.run()[0] == 1
+    assert unit.verdict.violations[0].code == "stale_telemetry"
+    assert "action_collapse" in [item.code for item in unit.verdict.violations]
+    unit.publish(250)
+    assert unit.run(5030.0)[0] == 1
+
+
+def test_a_lost_state_of_the_policy_sequential_is_never_health(unit):
+    unit.record(**sequential())
+    unit.publish(400)
+    assert unit.run()[0] == 0
+    unit.client.xtrim(STREAM, maxlen=100, approximate=False)
+    unit.paths.monitor_state.unlink()
+    code, _lines = unit.run(5030.0)
+    assert code == 1
+    assert unit.verdict.violations[0].code == "truncated_telemetry"
+
+
+def test_an_unknown_policy_fails_the_check_and_so_rolls_back(unit):
+    unit.record(judging={"policy": "lenient"})
+    unit.publish(300)
+    with pytest.raises(BadInput, match=r"policy='lenient' is unknown\. Use strict or sequential"):
+        unit.run()
 
 
 def collapse(_i, said):

@@ -28,6 +28,17 @@ def printable(text: str, limit: int = 500) -> str:
     return clean if len(clean) <= limit else clean[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def about(seconds: float) -> str:
+    """A duration for people."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 @dataclass(frozen=True)
 class Violation:
     """One violated rule: its code, whom it concerns, the unrounded figure, its limit, and a sentence."""

@@ -10,10 +10,11 @@ import math
 import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cadence import Cadence, about
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cadence import Cadence
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection import Connection
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cutover import StreamId
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.options import GateOptions, MonitorOptions, seconds
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import about
 
 SINCE = StreamId(5, 0)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import typing as t
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from .decisions import ACTIONS, Decision
 from .evidence import finite
@@ -54,6 +54,10 @@ def observe(decision: Decision, model: str) -> Observation:
         max(counts.values()) / voters if voters >= 2 else None,
         bool(counts["BUY"] and counts["SELL"]),
     )
+
+
+_WHOLE = ("first_ms", "last_ms", "decisions", "voting", "fallback", "voted", "hard")
+_SUMS = ("d1", "d2", "agreement")
 
 
 @dataclass
@@ -143,7 +147,8 @@ class Stretch:
 
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
-        return {**asdict(self), "bins": sorted([place, count] for place, count in self.bins.items())}
+        bins = sorted([place, count] for place, count in self.bins.items())
+        return {**{name: getattr(self, name) for name in (*_WHOLE, *_SUMS)}, "counts": list(self.counts), "bins": bins}
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Stretch:
@@ -154,9 +159,8 @@ class Stretch:
         bins = {count_of(place): count_of(count) for place, count in raw["bins"]}
         if any(place > GRID for place in bins) or len(bins) != len(raw["bins"]):
             raise ValueError("a bin beyond the grid, or twice")
-        names = ("first_ms", "last_ms", "decisions", "voting", "fallback", "voted", "hard")
-        whole = {name: count_of(raw[name]) for name in names}
-        d1, d2, agreement = (finite(raw[name]) for name in ("d1", "d2", "agreement"))
+        whole = {name: count_of(raw[name]) for name in _WHOLE}
+        d1, d2, agreement = (finite(raw[name]) for name in _SUMS)
         found = cls(counts=counts, bins=bins, d1=d1, d2=d2, agreement=agreement, **whole)
         if not found._possible():
             raise ValueError("counts that do not belong together")

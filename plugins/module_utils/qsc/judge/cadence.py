@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 import typing as t
 from dataclasses import dataclass
 
@@ -56,14 +55,3 @@ class Cadence:
             "stale_after_s": self.stale_after_s,
             "max_wait_s": self.max_wait_s(min_events),
         }
-
-
-def about(seconds: float) -> str:
-    """A duration for people."""
-    if not math.isfinite(seconds):
-        return "an unknown time"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -4,7 +4,9 @@
 
 """One check of a canary under watch: what its own decisions since the marker say. Changes nothing.
 
-The canary and the ensemble are judged; what the other models do is shown, never a reason to roll back.
+The canary and the ensemble are judged; what the other models do is shown, never a reason to roll back. ``check`` is the
+door for both policies; here stands what they share, and ``strict``: any violated rule over the newest decisions. The
+other one is in ``sequential``.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from ..verdict import Violation, count_in
+from ..verdict import Violation, about, count_in
 from . import rules
-from .cadence import SAMPLE, Cadence, about
+from .cadence import SAMPLE, Cadence
 from .cutover import ZERO, StreamId
 from .decisions import INVALID_PAYLOAD, parse
 from .loss import Seen, StreamInfo, lost_between
-from .options import MonitorOptions
+from .options import SEQUENTIAL, MonitorOptions
 from .stream import StreamGone, StreamReader, StreamTooLarge
 from .summary import (
     EnsembleFigures,
@@ -41,11 +43,13 @@ COVERAGE_FROM = 20
 @dataclass(frozen=True)
 class Progress:
     """What one check leaves to the next: how far it read, and when (ms of Redis' clock) the newest decision was
-    first seen; its own ID may lie in the future when a publisher's clock is wrong."""
+    first seen; its own ID may lie in the future when a publisher's clock is wrong. ``fold``: what was read so far, as
+    the policy ``sequential`` remembers it."""
 
     seen: Seen
     last_id: StreamId | None = None
     last_seen_ms: int = 0
+    fold: t.Mapping[str, t.Any] | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
@@ -55,6 +59,7 @@ class Progress:
             "first_id": str(self.seen.first_id) if self.seen.first_id else None,
             "last_id": str(self.last_id) if self.last_id else None,
             "last_seen_ms": self.last_seen_ms,
+            "fold": self.fold,
         }
 
     @classmethod
@@ -66,7 +71,10 @@ class Progress:
             None if raw["entries_added"] is None else count_in(raw, "entries_added"),
             None if first is None else StreamId.parse(first),
         )
-        return cls(seen, None if last is None else StreamId.parse(last), count_in(raw, "last_seen_ms"))
+        fold = raw.get("fold")
+        if fold is not None and not isinstance(fold, dict):
+            raise ValueError("fold: not an object")
+        return cls(seen, None if last is None else StreamId.parse(last), count_in(raw, "last_seen_ms"), fold)
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,8 @@ class CheckResult:
     models: tuple[ModelFigures, ...] = ()
     ensemble: EnsembleFigures | None = None
     ignored: t.Mapping[str, int] = field(default_factory=dict)
+    claims: tuple[t.Mapping[str, t.Any], ...] = ()
+    frame: t.Mapping[str, t.Any] | None = None
 
     @property
     def judged(self) -> bool:
@@ -126,6 +136,8 @@ class CheckResult:
             "ensemble": self.ensemble.to_dict() if self.ensemble else {},
             "ignored": dict(self.ignored),
             "limits": asdict(self.options.limits),
+            "claims": [dict(item) for item in self.claims],
+            "frame": self.frame,
         }
 
 
@@ -150,20 +162,35 @@ def check(
     A stream that is gone or too large to be read is a violation: silence and noise count against the canary. Other
     troubles raise TelemetryError.
     """
-    progress = progress or Progress(Seen(options.since, options.entries_added))
+    progress = progress or begin(options)
     try:
-        before = reader.info()
-        window = _read(reader, options, before.last_generated_id)
-        after = reader.info()
-        stale_after, max_wait = _patience(reader, options)
-        now_ms = reader.server_ms()
+        if options.policy == SEQUENTIAL:
+            from . import sequential  # here: strict needs none of it
+
+            return sequential.judge(reader, options, progress, elapsed_s, watched_s)
+        return _strict(reader, options, progress, elapsed_s, watched_s)
     except StreamGone as error:
         return _unreadable(reader, options, rules.STALE, f"Stale telemetry: {error}", elapsed_s), progress
     except StreamTooLarge as error:
         return _unreadable(reader, options, INVALID_PAYLOAD, f"Invalid payload: {error}", elapsed_s), progress
+
+
+def begin(options: MonitorOptions) -> Progress:
+    """Nothing read since the marker."""
+    return Progress(Seen(options.since, options.entries_added))
+
+
+def _strict(
+    reader: StreamReader, options: MonitorOptions, progress: Progress, elapsed_s: float, watched_s: float | None
+) -> tuple[CheckResult, Progress]:
+    before = reader.info()
+    window = _read(reader, options, before.last_generated_id)
+    after = reader.info()
+    stale_after, max_wait = patience(reader, options)
+    now_ms = reader.server_ms()
     lost = lost_between(progress.seen, after)
     new = _advance(progress, before, window.summary.last_id, now_ms)
-    lag_s = _lag(new, now_ms, elapsed_s)
+    lag_s = newest_age_s(new, now_ms, elapsed_s)
     return _judge(reader.stream, options, window, lost, lag_s, elapsed_s, watched_s, stale_after, max_wait), new
 
 
@@ -177,7 +204,7 @@ def _read(reader: StreamReader, options: MonitorOptions, until: StreamId) -> _Wi
     return window
 
 
-def _patience(reader: StreamReader, options: MonitorOptions) -> tuple[float, float]:
+def patience(reader: StreamReader, options: MonitorOptions) -> tuple[float, float]:
     """The stale limit and the longest wait; what is ``auto`` follows from the decisions before the marker."""
     if options.stale_after is not None and options.max_wait is not None:
         return options.stale_after, options.max_wait
@@ -194,7 +221,7 @@ def _advance(progress: Progress, before: StreamInfo, last_id: StreamId | None, n
     return Progress(seen, last_id, now_ms)
 
 
-def _lag(progress: Progress, now_ms: int, elapsed_s: float) -> float:
+def newest_age_s(progress: Progress, now_ms: int, elapsed_s: float) -> float:
     """Seconds since the newest decision of the canary's time; since the activation while there is none."""
     if progress.last_id is None:
         return elapsed_s
@@ -289,8 +316,13 @@ def _missing(window: _Window, canary: ModelFigures, options: MonitorOptions) -> 
     newest = voted[:COVERAGE_FROM]
     if found or any(yes for _id, yes in newest):
         return found
+    return [gone(options)]
+
+
+def gone(options: MonitorOptions) -> Violation:
+    """canary_missing: a long good past must not hide that it fell silent."""
     text = f"Canary missing: not in one of the newest {COVERAGE_FROM} decisions"
-    return [Violation(rules.MISSING, options.model, 0.0, options.limits.min_coverage, text)]
+    return Violation(rules.MISSING, options.model, 0.0, options.limits.min_coverage, text)
 
 
 def _without_start(voted: t.Sequence[tuple[StreamId, bool]], grace_s: float) -> t.Sequence[tuple[StreamId, bool]]:
@@ -322,6 +354,11 @@ def _verdict(
         return VIOLATION, "; ".join(item.message for item in ours)
     if events >= options.min_events and samples:
         return OK, f"{events} decisions judged, nothing against {options.model}"
+    return not_yet(options, events, elapsed_s, max_wait)
+
+
+def not_yet(options: MonitorOptions, events: int, elapsed_s: float, max_wait: float) -> tuple[str, str]:
+    """The verdict, and its sentence, on a canary of which too little is known to be judged."""
     count = f"{events} of {options.min_events} decisions"
     if elapsed_s > max_wait:
         return INCONCLUSIVE, f"{count} after {about(elapsed_s)} (longest wait: {about(max_wait)})"

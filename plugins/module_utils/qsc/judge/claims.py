@@ -39,6 +39,8 @@ _LEAST_STEPS = 5
 """Buckets from which the run's own steps tell how far a mean strays."""
 _FEWEST = 3
 """Buckets that a change needs at least, however far they are off."""
+_LARGEST_MEAN = 50.0
+"""Of the logarithm of a variance: the least that is taken is that of 1e-8."""
 _ROUNDING = 1e-9
 """What lies on its limit is kept, whichever way the last digit of a sum of thirds or fifths was rounded."""
 
@@ -83,8 +85,9 @@ def claims_of(limits: Limits, *, alone: bool = False) -> tuple[Claim, ...]:
 
 class Reading(t.NamedTuple):
     """What is known of one claim: ``value`` with the interval ``low`` to ``high`` of the chance 1 - ``PROMOTION_ALPHA``
-    at all looks together, over ``buckets``; ``alpha``: what this claim may spend on a false violation; ``by``: the
-    detector that is certain; ``e_value``: the exact evidence against the claim, where there is one."""
+    at all looks together, over ``buckets``; of a change that was found, ``value`` and ``buckets`` are those since it
+    began. ``alpha``: what this claim may spend on a false violation; ``by``: the detector that is certain; ``e_value``:
+    the exact evidence against the claim, where there is one."""
 
     claim: Claim
     state: str
@@ -103,7 +106,9 @@ _SHARES = frozenset((*ACTIONS, AGREEMENT_METRIC, HARD_METRIC))
 
 @dataclass
 class Evidence:
-    """All claims of a run, bucket by bucket."""
+    """All claims of a run, bucket by bucket. ``newest``: for each claim the sum of the figure over the buckets in which
+    its change detector has been above 0; ``alarms``: once it has found a change, over how many buckets and their mean.
+    """
 
     claims: tuple[Claim, ...]
     frame: Frame
@@ -114,10 +119,13 @@ class Evidence:
     )
     betting: dict[str, Betting] = field(default_factory=dict)
     cusum: dict[str, Cusum] = field(default_factory=dict)
+    newest: dict[str, float] = field(default_factory=dict)
+    alarms: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for claim in self.claims:
             self.cusum.setdefault(claim.name, Cusum())
+            self.newest.setdefault(claim.name, 0.0)
             if claim.metric in _SHARES:
                 self.betting.setdefault(claim.name, Betting(claim.limit, claim.side))
 
@@ -129,7 +137,7 @@ class Evidence:
             metric = _CHANGES.get(claim.metric, claim.metric)
             if metric not in found:
                 continue
-            self.cusum[claim.name].add(self._increment(claim, metric, found[metric]))
+            self._follow_change(claim, metric, found[metric])
             if claim.name in self.betting:
                 self.betting[claim.name].add(min(1.0, max(0.0, found[metric])))
         for name, value in found.items():
@@ -169,6 +177,13 @@ class Evidence:
         self.grid = (n, means, squares)
 
     # The change detector
+
+    def _follow_change(self, claim: Claim, metric: str, value: float) -> None:
+        cusum = self.cusum[claim.name]
+        cusum.add(self._increment(claim, metric, value))
+        self.newest[claim.name] = self.newest[claim.name] + value if cusum.length else 0.0
+        if claim.name not in self.alarms and cusum.value >= self.threshold * (1 - _ROUNDING):
+            self.alarms[claim.name] = (cusum.length, self.newest[claim.name] / cusum.length)
 
     def _increment(self, claim: Claim, metric: str, value: float) -> float:
         m0, m1 = _ends(claim)
@@ -238,8 +253,10 @@ class Evidence:
         suspended = any(self.series[name].correlated for name in _BEHIND.get(claim.metric, (claim.metric,)))
         by, state = "", OPEN
         limit = claim.limit
-        if self.cusum[claim.name].highest >= self.threshold * (1 - _ROUNDING):
+        if claim.name in self.alarms:
             by, state = CHANGE, VIOLATED
+            n, mean = self.alarms[claim.name]
+            value = math.exp(mean / _POWER[claim.metric]) if claim.metric in _POWER else mean
         elif suspended:  # neighbours that resemble each other: a lasting change has them too, so it was asked before
             state = SUSPENDED
         elif betting is not None and betting.log_e >= math.log(DETECTORS / self.alpha):
@@ -318,6 +335,8 @@ class Evidence:
             "grid": [n, _packed(means), _packed(squares)],
             "betting": {name: item.to_list() for name, item in self.betting.items()},
             "cusum": {name: item.to_list() for name, item in self.cusum.items()},
+            "newest": dict(self.newest),
+            "alarms": {name: list(item) for name, item in self.alarms.items()},
         }
 
     @classmethod
@@ -336,6 +355,8 @@ class Evidence:
                 for claim in claims
                 if claim.metric in _SHARES
             },
+            newest={claim.name: finite(raw["newest"][claim.name]) for claim in claims},
+            alarms={claim.name: _alarm(raw["alarms"][claim.name]) for claim in claims if claim.name in raw["alarms"]},
         )
         if any(item.n > evidence.buckets for item in evidence.series.values()) or evidence.grid[0] > evidence.buckets:
             raise ValueError("more observations than buckets")
@@ -344,6 +365,8 @@ class Evidence:
 
 _CHANGES = {STD: "log_variance", RANGE: "log_range"}
 """What the change detector looks at for a claim about the spread: the logarithm, whose variance has no scale."""
+_POWER = {STD: 2.0, RANGE: 1.0}
+"""The logarithm of the variance is twice that of the standard deviation."""
 _BEHIND = {STD: ("y1", "y2", "log_variance"), RANGE: ("log_range",)}
 """The series whose neighbours must not resemble each other."""
 
@@ -351,7 +374,7 @@ _BEHIND = {STD: ("y1", "y2", "log_variance"), RANGE: ("log_range",)}
 def _ends(claim: Claim) -> tuple[float, float]:
     """The figure at the limit and after the change that is looked for, as the change detector sees them."""
     if claim.metric in (STD, RANGE):
-        power = 2 if claim.metric == STD else 1
+        power = _POWER[claim.metric]
         return power * math.log(claim.limit), power * math.log(claim.limit * FACTOR)
     shifted = claim.limit + SHIFT if claim.side == ABOVE else claim.limit - SHIFT
     return claim.limit, min(1.0, max(0.0, shifted))
@@ -360,6 +383,14 @@ def _ends(claim: Claim) -> tuple[float, float]:
 def _first(shares: t.Sequence[float], wanted: float) -> int:
     """The first bin whose share reaches what is wanted; the last one where none does."""
     return next((k for k, share in enumerate(shares) if share >= wanted), GRID)
+
+
+def _alarm(raw: t.Any) -> tuple[int, float]:
+    """Buckets since the change began and their mean, a share or a logarithm. Raises ValueError or TypeError."""
+    n, mean = raw
+    if not (count_of(n) > 0 and abs(finite(mean)) <= _LARGEST_MEAN):
+        raise ValueError("not a change that was found")
+    return count_of(n), finite(mean)
 
 
 def _after(shares: t.Sequence[float], wanted: float) -> int:

@@ -276,7 +276,7 @@ class Cusum:
         n, length, *rest = raw
         if len(rest) != 4:
             raise ValueError("not a cumulative sum")
-        value, highest, total, best = (finite(item) for item in rest)
+        value, highest, total, best = (finite(number) for number in rest)
         found = cls(value, highest, total, best, _count(length), _count(n))
         if min(found.value, found.best) < 0 or found.highest < found.value or found.length > found.n:
             raise ValueError("not a cumulative sum that can be")

@@ -11,13 +11,14 @@ from collections import deque
 from dataclasses import asdict, dataclass
 
 from ..errors import BadInput
-from ..verdict import Violation, printable
-from . import rules
-from .cadence import SAMPLE, Cadence, about
+from ..verdict import Violation, about, printable
+from . import rules, sequential
+from .cadence import SAMPLE, Cadence
 from .cutover import ZERO, Cutover, StreamId, parse_cutover, utc
-from .decisions import parse
+from .decisions import Decision, parse
+from .frame import HISTORY, Frame
 from .loss import clock_skew, lost_entries
-from .options import CANARY, GateOptions
+from .options import CANARY, SEQUENTIAL, GateOptions
 from .stream import PAGE, StreamReader, StreamTooLarge
 from .summary import EnsembleFigures, ModelFigures, Summary, ensemble_figures, model_figures
 
@@ -26,7 +27,9 @@ PASSED, FAILED, COLLECTED = 0, 2, 3
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate found. ``violations`` are those that refuse; ``reason`` and ``remedy`` are empty when it passed."""
+    """What the gate found. ``violations`` are those that refuse; ``reason`` and ``remedy`` are empty when it passed.
+    Under the policy ``sequential`` ``frame`` is what the run is to know of the time before it, and ``claims`` tells how
+    certain the figures are."""
 
     stream: str
     options: GateOptions
@@ -46,6 +49,8 @@ class GateResult:
     exit_code: int
     reason: str
     remedy: str
+    frame: t.Mapping[str, t.Any] | None = None
+    claims: tuple[t.Mapping[str, t.Any], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -77,6 +82,9 @@ class GateResult:
             "ignored": dict(self.summary.ignored),
             "repeated": self.summary.repeated,
             "limits": asdict(options.limits),
+            "policy": options.policy,
+            "frame": self.frame,
+            "claims": [dict(item) for item in self.claims],
             "clock_skew_s": self.clock_skew_s,
             "warnings": list(self.warnings),
         }
@@ -134,10 +142,15 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
     start = reader.info()
     newest: deque[StreamId] = deque(maxlen=SAMPLE)
     summary = Summary()
+    kept: list[Decision] = []
+    certain = options.policy == SEQUENTIAL and len(options.models) == 1
     for entry in reader.newest(options.max_events, cutover.after, start.last_generated_id):
         if len(newest) < SAMPLE:
             newest.append(entry.id)
-        summary.add(parse(entry.id, entry.fields, options.dialect))
+        decision = parse(entry.id, entry.fields, options.dialect)
+        summary.add(decision)
+        if certain and len(kept) < HISTORY:
+            kept.append(decision)
     filled = bool(options.max_events) and summary.events == options.max_events
     truncated = "" if filled else lost_entries(reader.info(), cutover.after)
     before = Summary()
@@ -159,6 +172,13 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
         against.append(Violation(rules.TRUNCATED, rules.STREAM, None, None, f"Truncated telemetry: {truncated}"))
     cadence = Cadence.of(newest)
     warnings += _advice(summary, cadence, options, now)
+    frame: Frame | None = None
+    claims: tuple[t.Mapping[str, t.Any], ...] = ()
+    if certain:
+        frame = sequential.learn_from(
+            reader, options.models[0], options.dialect, start.last_generated_id, options.duration_s
+        )
+        claims = sequential.claims_on(kept[::-1], options, frame)
     reason, remedy = _reason(summary, against, options, cadence)
     code = FAILED if reason else (PASSED if options.mode == CANARY else COLLECTED)
     return GateResult(
@@ -180,6 +200,8 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
         exit_code=code,
         reason=reason,
         remedy=remedy,
+        frame=frame.to_dict() if frame is not None else None,
+        claims=claims,
     )
 
 

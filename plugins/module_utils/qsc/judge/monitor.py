@@ -211,7 +211,12 @@ _ARMING = _said(WAITING, rules.WAIT, "arming: waits for the activation")
 
 def _options(record: Record) -> MonitorOptions:
     """The judging options that were frozen when the run was armed, and its own marker."""
-    judging = {**record.judging, "weight": record.weight, "entries_added": record.since.get("entries_added")}
+    own = {
+        "weight": record.weight,
+        "entries_added": record.since.get("entries_added"),
+        "duration_s": record.duration_s,
+    }
+    judging = {**record.judging, **own}
     try:
         since = StreamId.parse(record.since["id"])
     except (KeyError, TypeError, ValueError) as error:
@@ -282,7 +287,7 @@ def _verdict(clock: Clock, state: RunState, found: t.Mapping[str, t.Any]) -> Ver
 def _write(paths: Paths, verdict: Verdict, state: RunState) -> None:
     """State first: a latch must not be lost between the two."""
     reached("check.state")
-    write_json(paths.monitor_state, state.to_dict())
+    write_json(paths.monitor_state, state.to_dict(), compact=True)
     reached("check.verdict")
     write_json(paths.verdict, verdict.to_dict())
 

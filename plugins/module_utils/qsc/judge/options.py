@@ -13,11 +13,14 @@ from ..errors import BadInput
 from ..settings import model_name
 from .cutover import StreamId
 from .decisions import Dialect
-from .rules import Limits
+from .frame import Frame
+from .rules import Limits, stands_alone
 
 CANARY, COLLECTION = "canary", "collection"
 LEAST_EVENTS: t.Mapping[str, int] = {CANARY: 200, COLLECTION: 100}
-STRICT = "strict"
+STRICT, SEQUENTIAL = "strict", "sequential"
+POLICIES = (STRICT, SEQUENTIAL)
+DURATION_S = 21_600.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class GateOptions:
     limits: Limits = field(default_factory=Limits)
     stale_after: float | None = None
     weight: float | None = None
+    policy: str = STRICT
+    duration_s: float = DURATION_S
 
     @classmethod
     def from_dict(cls, raw: t.Mapping[str, t.Any]) -> GateOptions:
@@ -64,7 +69,20 @@ class GateOptions:
             limits=Limits.from_dict(given.get("limits")),
             stale_after=seconds("stale_after", given.get("stale_after")),
             weight=None if weight is None else number("weight", weight, 0, 1),
+            policy=_policy(given),
+            duration_s=_duration(given),
         )
+
+
+def _policy(given: t.Mapping[str, t.Any]) -> str:
+    policy = given.get("policy", STRICT)
+    if policy not in POLICIES:
+        raise BadInput(f"policy={policy!r:.80} is unknown", remedy="Use strict or sequential.")
+    return str(policy)
+
+
+def _duration(given: t.Mapping[str, t.Any]) -> float:
+    return number("duration_s", given.get("duration_s", DURATION_S), 1, 30 * 86_400)
 
 
 def _count(option: str, value: t.Any, least: int) -> int:
@@ -85,7 +103,8 @@ def number(option: str, value: t.Any, low: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class MonitorOptions:
-    """One canary under watch: decisions after ``since`` are its own. Times in s; None = ``auto``."""
+    """One canary under watch: decisions after ``since`` are its own. Times in s; None = ``auto``. ``frame`` and
+    ``duration_s`` are for the policy ``sequential``; without a frame it is learnt at the first check."""
 
     model: str
     since: StreamId
@@ -98,6 +117,13 @@ class MonitorOptions:
     stale_after: float | None = None
     max_wait: float | None = None
     policy: str = STRICT
+    duration_s: float = DURATION_S
+    frame: Frame | None = None
+
+    @property
+    def alone(self) -> bool:
+        """A canary with all the weight may run without others to agree with."""
+        return stands_alone(self.weight)
 
     @classmethod
     def from_dict(cls, raw: t.Mapping[str, t.Any], *, model: str, since: StreamId) -> MonitorOptions:
@@ -110,8 +136,6 @@ class MonitorOptions:
                 f"window_events={window_events} is below min_events={min_events}: nothing could ever be judged",
                 remedy=f"Use at least {min_events}.",
             )
-        if given.get("policy", STRICT) != STRICT:
-            raise BadInput(f"policy={given['policy']!r:.80} is unknown", remedy="Use strict.")
         weight = given.get("weight")
         return cls(
             model=model_name(model),
@@ -124,7 +148,21 @@ class MonitorOptions:
             limits=Limits.from_dict(given.get("limits")),
             stale_after=seconds("stale_after", given.get("stale_after")),
             max_wait=seconds("max_wait", given.get("max_wait")),
+            policy=_policy(given),
+            duration_s=_duration(given),
+            frame=_frame(given.get("frame")),
         )
+
+
+def _frame(raw: t.Any) -> Frame | None:
+    if not raw:
+        return None
+    try:
+        return Frame.from_dict(raw)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise BadInput(
+            f"frame={raw!r:.80} is not what a gate has learnt: {error}", remedy="Leave it out, or ask the gate again."
+        ) from error
 
 
 def seconds(option: str, value: t.Any) -> float | None:

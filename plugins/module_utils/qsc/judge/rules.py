@@ -215,13 +215,7 @@ def judge_model(model: ModelFigures, limits: Limits) -> list[Violation]:
 def judge_ensemble(ensemble: EnsembleFigures, limits: Limits, *, weight: float | None = None) -> list[Violation]:
     """The rules of the ensemble, or why they cannot be applied."""
     if not_applicable(ensemble, limits):
-        if stands_alone(weight):
-            return []
-        text = (
-            f"Agreement not applicable: only {ensemble.decisions} of {ensemble.events} decisions have two or more "
-            f"voters (<{limits.min_coverage:g}%)"
-        )
-        return [Violation(AGREEMENT, ENSEMBLE, None, limits.min_agreement, text)]
+        return [] if stands_alone(weight) else [no_ensemble(ensemble.decisions, ensemble.events, limits)]
     found = []
     low, high = limits.min_agreement, limits.max_agreement
     if outside(ensemble.agreement, low, high):
@@ -235,6 +229,15 @@ def judge_ensemble(ensemble: EnsembleFigures, limits: Limits, *, weight: float |
         )
         found.append(Violation(HARD_DISAGREE, ENSEMBLE, known(ensemble.hard_disagree), limits.max_hard_disagree, text))
     return found
+
+
+def no_ensemble(decisions: int, events: int, limits: Limits) -> Violation:
+    """agreement_out_of_range where there is hardly anybody to agree with."""
+    text = (
+        f"Agreement not applicable: only {decisions} of {events} decisions have two or more voters "
+        f"(<{limits.min_coverage:g}%)"
+    )
+    return Violation(AGREEMENT, ENSEMBLE, None, limits.min_agreement, text)
 
 
 def judge_blockers(summary: Summary) -> list[Violation]:
@@ -268,15 +271,8 @@ def judge_early(model: ModelFigures, span_s: float, limits: Limits) -> list[Viol
     """The early trip: evidence so gross that it needs no ``min_events``. ``span_s``: first to last vote."""
     if not (model.samples >= limits.early_trip_events and span_s >= limits.early_trip_seconds):
         return []
-    found = []
-    for action in ACTIONS:
-        share = model.shares[action]
-        if share_too_high(share, limits.early_trip_share):
-            text = (
-                f"Action collapse: {action}={_beyond(share, limits.early_trip_share)}% "
-                f"(>{limits.early_trip_share:g}% of the first {model.samples})"
-            )
-            found.append(Violation(ACTION_COLLAPSE, model.name, known(share), limits.early_trip_share, text))
+    of = f"of the first {model.samples}"
+    found = _judge_gross_shares(model.name, model.shares, limits, of)
     if too_low(model.std, limits.early_trip_std):
         text = (
             f"Constant output: conf_std={_beyond(model.std, limits.early_trip_std, 5)} "
@@ -284,6 +280,44 @@ def judge_early(model: ModelFigures, span_s: float, limits: Limits) -> list[Viol
         )
         found.append(Violation(CONSTANT, model.name, known(model.std), limits.early_trip_std, text))
     return found
+
+
+def judge_gross(
+    name: str, shares: t.Mapping[str, float], std: float, spread: float, samples: int, limits: Limits
+) -> list[Violation]:
+    """What is so gross in the newest ``samples`` votes that it needs no certainty. ``shares`` in percent."""
+    found = _judge_gross_shares(name, shares, limits, f"of the newest {samples}")
+    if is_constant(std, spread, limits):
+        text = (
+            f"Constant output: conf_std={_beyond(std, limits.constant_std, 5)}, p90-p10={spread:.3f} in the newest "
+            f"{samples} (std <{limits.constant_std:g} or p90-p10 <{limits.constant_range:g})"
+        )
+        found.append(Violation(CONSTANT, name, known(std), limits.constant_std, text))
+    return found
+
+
+def _judge_gross_shares(name: str, shares: t.Mapping[str, float], limits: Limits, of: str) -> list[Violation]:
+    found = []
+    for action in ACTIONS:
+        share = shares[action]
+        if share_too_high(share, limits.early_trip_share):
+            text = (
+                f"Action collapse: {action}={_beyond(share, limits.early_trip_share)}% "
+                f"(>{limits.early_trip_share:g}% {of})"
+            )
+            found.append(Violation(ACTION_COLLAPSE, name, known(share), limits.early_trip_share, text))
+    return found
+
+
+def judge_fallback(name: str, share: float, samples: int, limits: Limits) -> list[Violation]:
+    """not_really_running in the newest ``samples`` votes. ``share`` in percent."""
+    if not share_too_high(share, limits.max_fallback_share):
+        return []
+    text = (
+        f"Not really running: {_beyond(share, limits.max_fallback_share)}% of its newest {samples} decisions from a "
+        f"fallback (>{limits.max_fallback_share:g}%)"
+    )
+    return [Violation(NOT_RUNNING, name, known(share), limits.max_fallback_share, text)]
 
 
 def derived(violations: t.Sequence[Violation], model: str, word: str) -> list[Violation]:

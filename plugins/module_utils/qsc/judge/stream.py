@@ -76,6 +76,8 @@ class StreamReader:
         self._meter = _Meter(budget_bytes)
         self._end: float | None = None
         self._client: t.Any = None
+        self.scanned = 0
+        self.reached = ZERO
 
     def close(self) -> None:
         """Give the connection back."""
@@ -128,6 +130,28 @@ class StreamReader:
                     found += 1
                     if found == limit:
                         return
+            if len(rows) < count:
+                return
+
+    def oldest(self, after: StreamId, until: StreamId, most: int) -> t.Iterator[Entry]:
+        """The entries with ``after`` < id <= ``until``, oldest first, page by page, but at most ``most`` of the stream.
+
+        ``scanned`` then tells how many of the stream were read, selected or not, and ``reached`` the last of them.
+        """
+        self.scanned, self.reached = 0, after
+        while self.scanned < most and self.reached < until:
+            count = min(PAGE, most - self.scanned)
+            raw = self._call("XREAD", "COUNT", count, "STREAMS", self.stream, str(self.reached))
+            streams = list(raw.items()) if isinstance(raw, dict) else list(raw or ())
+            rows = [row for _name, entries in streams for row in entries]
+            for row in rows:
+                entry = entry_of(row)
+                if entry.id > until:
+                    return
+                self.scanned += 1
+                self.reached = entry.id
+                if self._selected(entry.fields):
+                    yield entry
             if len(rows) < count:
                 return
 

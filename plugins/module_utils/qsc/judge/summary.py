@@ -4,7 +4,8 @@
 
 """What a window of decisions holds: summaries that merge, and the unrounded figures the rules compare. Pure.
 
-A summary keeps every confidence, so figures do not depend on the order or on the grouping of merges.
+A summary keeps every confidence, so figures do not depend on the order or on the grouping of merges; or, where it must
+not grow with the run, a sketch of them (``bounded``), which cannot be merged.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from fractions import Fraction
 
 from .cutover import StreamId
 from .decisions import ACTIONS, INVALID_PAYLOAD, Blocker, Decision
+from .sketch import Sketch
 
 NAN = math.nan
 MOST_MODELS = 256
 """Different names in one summary: whoever can write the stream must not decide how much memory a check takes."""
+MOST_SKETCHED = 64
+"""The same for a bounded summary, whose sketches hold up to a thousand bins each."""
 _MOST_SOURCES = 16
 _OTHER_SOURCES = "other sources"
 
@@ -31,7 +35,7 @@ class ModelSummary:
     """The votes of one model. ``samples`` are its valid votes, of which ``shadow`` did not count in the ensemble."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    values: array[float] = field(default_factory=lambda: array("d"))
+    values: array[float] | Sketch = field(default_factory=lambda: array("d"))
     shadow: int = 0
     inactive: int = 0
     normalized: int = 0
@@ -43,7 +47,9 @@ class ModelSummary:
         return len(self.values)
 
     def merge(self, other: ModelSummary) -> ModelSummary:
-        """Both together, as a new summary."""
+        """Both together, as a new summary. Raises ValueError for sketches."""
+        if not isinstance(self.values, array) or not isinstance(other.values, array):
+            raise ValueError("a bounded summary is continued, not merged")
         return ModelSummary(
             self.counts + other.counts,
             self.values + other.values,
@@ -70,7 +76,8 @@ class FirstBlocker(t.NamedTuple):
 
 @dataclass
 class Summary:
-    """A set of decisions. ``agreement`` counts decisions by (voters, votes of the largest group)."""
+    """A set of decisions. ``agreement`` counts decisions by (voters, votes of the largest group). ``bounded``: its size
+    does not grow with them."""
 
     events: int = 0
     first_id: StreamId | None = None
@@ -81,6 +88,7 @@ class Summary:
     ignored: Counter[str] = field(default_factory=Counter)
     blockers: dict[tuple[str, str], FirstBlocker] = field(default_factory=dict)
     fingerprints: array[int] = field(default_factory=lambda: array("q"))
+    bounded: bool = False
 
     def add(self, decision: Decision) -> None:
         """Take one more decision."""
@@ -88,8 +96,9 @@ class Summary:
         self.first_id = _pick(min, self.first_id, decision.id)
         self.last_id = _pick(max, self.last_id, decision.id)
         names = {*decision.votes, *decision.inactive, *(item.model for item in decision.blockers if item.model)}
-        if len(self.models) + len(names) > MOST_MODELS and len(names.union(self.models)) > MOST_MODELS:
-            self._block(Blocker(INVALID_PAYLOAD, "", f"more than {MOST_MODELS} different models"), decision.id)
+        most = MOST_SKETCHED if self.bounded else MOST_MODELS
+        if len(self.models) + len(names) > most and len(names.union(self.models)) > most:
+            self._block(Blocker(INVALID_PAYLOAD, "", f"more than {most} different models"), decision.id)
             return
         votes: Counter[str] = Counter()
         for name, vote in decision.votes.items():
@@ -117,7 +126,7 @@ class Summary:
             if blocker.model:
                 self._model(blocker.model).invalid[blocker.code] += 1
             self._block(blocker, decision.id)
-        if decision.fingerprint:
+        if decision.fingerprint and not self.bounded:
             self.fingerprints.append(decision.fingerprint)
 
     def _block(self, blocker: Blocker, entry_id: StreamId) -> None:
@@ -129,7 +138,7 @@ class Summary:
     def _model(self, name: str) -> ModelSummary:
         found = self.models.get(name)
         if found is None:
-            found = self.models[name] = ModelSummary()
+            found = self.models[name] = ModelSummary(values=Sketch()) if self.bounded else ModelSummary()
         return found
 
     def merge(self, other: Summary) -> Summary:
@@ -225,9 +234,12 @@ class ModelFigures:
 def model_figures(name: str, model: ModelSummary, events: int) -> ModelFigures:
     """The figures of one model among ``events`` decisions."""
     n = model.samples
-    ordered = sorted(model.values)
-    mean, std = mean_std(ordered)
-    p10, p90 = percentile(ordered, 10), percentile(ordered, 90)
+    if isinstance(model.values, Sketch):
+        mean, std, p10, p90 = model.values.figures()
+    else:
+        ordered = sorted(model.values)
+        mean, std = mean_std(ordered)
+        p10, p90 = percentile(ordered, 10), percentile(ordered, 90)
     return ModelFigures(
         name=name,
         samples=n,

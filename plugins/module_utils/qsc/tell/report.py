@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ..verdict import Verdict, printable
+from ..verdict import Verdict, about, printable
 
 Data = t.Mapping[str, t.Any]
 _ACTIONS = ("BUY", "SELL", "HOLD")
@@ -82,6 +82,7 @@ def gate_report(gate: Data) -> str:
     ]
     lines += ["## Models", "", *_table(gate["models"], gate["limits"], gate.get("before_cutover")), ""]
     lines += ["## Ensemble", "", *_ensemble(gate["ensemble"], gate["limits"]), ""]
+    lines += _certainty(gate)
     lines += ["## Violations", "", *_violations(gate["violations"]), ""]
     shown = [
         {**item, "subject": f"{item['subject']} (not required)"}
@@ -119,6 +120,7 @@ def scoreboard(check: Data) -> str:
     ]
     if check["ensemble"]:
         lines += ["## Ensemble", "", *_ensemble(check["ensemble"], check["limits"]), ""]
+    lines += _certainty(check)
     lines += ["## Violations", "", *_violations(check["violations"]), ""]
     lines += ["## Other models", "", *_violations(check["incumbent_violations"]), ""]
     return "\n".join(lines)
@@ -137,6 +139,7 @@ def gate_lines(gate: Data | Plain) -> list[str]:
     lines += [_model_line(name, model, limits) for name, model in data["models"].items()]
     lines.append(_ensemble_line(data["ensemble"], limits))
     lines.append(f"cadence   {_cadence(data['cadence'])}")
+    lines += _frame_lines(data)
     lines += [f"warning   {printable(item)}" for item in data["warnings"]]
     lines += [
         f"against   {printable(item['subject'], 64)}: {printable(item['message'])}" for item in data["violations"]
@@ -154,7 +157,7 @@ def check_lines(check: Data) -> list[str]:
     ]
     if check["ensemble"]:
         lines.append(_ensemble_line(check["ensemble"], check["limits"]))
-    return lines
+    return [*lines, *_frame_lines(check), *[f"certain   {item['sentence']}" for item in check.get("claims", ())]]
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
@@ -194,6 +197,36 @@ def _ensemble_line(ensemble: Data, limits: Data) -> str:
         f"({limits['min_agreement']:g} to {limits['max_agreement']:g})  "
         f"hard disagreement {figure(ensemble['hard_disagree'])} % (<= {limits['max_hard_disagree']:g})"
     )
+
+
+def frame_text(frame: Data) -> str:
+    """What was learnt before the cutover, in words."""
+    learnt = (
+        f"learnt from {frame['decisions']} decisions in {about(frame['history_s'])}: "
+        f"they resemble each other for {frame['tau_s']:.0f} s"
+        if frame["means"]
+        else f"{frame['decisions']} decisions before the cutover are too few to learn from"
+    )
+    return f"one observation is {about(frame['bucket_s'])}, some {frame['buckets']} in the run; {learnt}"
+
+
+def _frame_lines(data: Data) -> list[str]:
+    return [f"buckets   {frame_text(data['frame'])}"] if data.get("frame") else []
+
+
+def _certainty(data: Data) -> list[str]:
+    """What the policy ``sequential`` is certain of; nothing under the other one."""
+    if not data.get("frame"):
+        return []
+    lines = ["## Certainty", "", f"- {frame_text(data['frame'])}"]
+    lines += [f"- {text(item['sentence'])}" for item in data["claims"]]
+    spent = [item["alpha"] for item in data["claims"]]
+    if spent:
+        lines.append(
+            f"- A rule that is just kept is called violated in at most 1 of {1 / spent[0]:.0f} canaries, one that is "
+            f"just not kept is called kept in at most 1 of {1 / data['claims'][0]['promotion_alpha']:.0f}."
+        )
+    return [*lines, ""]
 
 
 def _cadence(cadence: Data) -> str:
