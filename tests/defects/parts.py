@@ -41,8 +41,8 @@ PARTS = (
         "S4",
         "a point beyond the limit is a violation",
         CLAIMS,
-        "if (worst > claim.limit) if claim.side == ABOVE else (best < claim.limit):",
-        "if (value > claim.limit) if claim.side == ABOVE else (value < claim.limit):",
+        "if (worst > limit + _ROUNDING) if claim.side == ABOVE else (best < limit - _ROUNDING):",
+        "if (value > limit + _ROUNDING) if claim.side == ABOVE else (value < limit - _ROUNDING):",
         ("tests/unit/judge/test_claims.py",),
     ),
     Defect(

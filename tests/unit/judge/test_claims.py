@@ -240,7 +240,7 @@ def test_what_is_far_beyond_the_limit_is_violated_by_each_detector_in_its_time()
         said.append((number, reading.state, reading.by))
     assert said[1][1] == OPEN, "two buckets are too few, however far they are off"
     assert said[2] == (3, VIOLATED, CHANGE)
-    del found.alarms["BUY above 0.7"]
+    found.alarms.clear()
     assert (read(found, "BUY").state, read(found, "BUY").by) == (VIOLATED, EXACT)
     found.betting["BUY above 0.7"].logs = [0.0] * 24
     assert (read(found, "BUY").state, read(found, "BUY").by) == (VIOLATED, LONG_RUN)
@@ -251,7 +251,7 @@ def test_agreement_below_its_band_is_found_by_each_detector() -> None:
     found = evidence([bucket(agreement=0.4 + 0.02 * (k % 3 == 0) - 0.02 * (k % 5 == 0)) for k in range(60)])
     name = "agreement below 0.55"
     assert (read(found, "agreement", BELOW).state, read(found, "agreement", BELOW).by) == (VIOLATED, CHANGE)
-    del found.alarms[name]
+    found.alarms.clear()
     assert read(found, "agreement", BELOW).by == EXACT
     found.betting[name].logs = [0.0] * 24
     assert read(found, "agreement", BELOW).by == LONG_RUN
@@ -264,8 +264,7 @@ def test_a_late_decay_is_a_change_that_stays_found() -> None:
     for item in wobbling(0.3, 20):
         found.add(item)
     assert (read(found, "BUY").state, read(found, "BUY").by) == (VIOLATED, CHANGE)
-    assert read(found, "BUY").value == pytest.approx(0.9, abs=0.03), "the figure since the change began"
-    assert found.series["BUY"].mean < 0.7
+    assert read(found, "BUY").value > 0.8, "of the buckets since the change began"
 
 
 def test_neighbours_that_resemble_each_other_suspend_what_is_certain() -> None:
@@ -447,6 +446,9 @@ def test_the_order_of_two_buckets_is_all_that_the_mean_forgets() -> None:
 STATE = json.loads(json.dumps(mixed().to_dict()))
 for _row in (1, 2):  # a grid with fewer runs: as many places for the rest
     STATE["grid"][_row] = [[400, 0.0], [1, 0.5], [600, 1.0]] if _row == 1 else [[1001, 0.25]]
+
+
+STATE["alarms"] = {"BUY above 0.7": [3, 0.9], "std below 0.05": [4, -6.5]}
 
 
 @settings(max_examples=300)

@@ -41,6 +41,8 @@ _LEAST_STEPS = 5
 """Buckets from which the run's own steps tell how far a mean strays."""
 _FEWEST = 3
 """Buckets that a change needs at least, however far they are off."""
+_LARGEST_MEAN = 50.0
+"""Of the logarithm of a variance: the least that is taken is that of 1e-8."""
 _ROUNDING = 1e-9
 """What lies on its limit is kept, whichever way the last digit of a sum of thirds or fifths was rounded."""
 
@@ -356,11 +358,7 @@ class Evidence:
                 if claim.metric in _SHARES
             },
             newest={claim.name: finite(raw["newest"][claim.name]) for claim in claims},
-            alarms={
-                claim.name: (max(1, count_of(raw["alarms"][claim.name][0])), finite(raw["alarms"][claim.name][1]))
-                for claim in claims
-                if claim.name in raw["alarms"]
-            },
+            alarms={claim.name: _alarm(raw["alarms"][claim.name]) for claim in claims if claim.name in raw["alarms"]},
         )
         if any(item.n > evidence.buckets for item in evidence.series.values()) or evidence.grid[0] > evidence.buckets:
             raise ValueError("more observations than buckets")
@@ -389,6 +387,14 @@ def _ends(claim: Claim) -> tuple[float, float]:
 def _first(shares: t.Sequence[float], wanted: float) -> int:
     """The first bin whose share reaches what is wanted; the last one where none does."""
     return next((k for k, share in enumerate(shares) if share >= wanted), GRID)
+
+
+def _alarm(raw: t.Any) -> tuple[int, float]:
+    """Buckets since the change began and their mean, a share or a logarithm. Raises ValueError or TypeError."""
+    n, mean = raw
+    if not (count_of(n) > 0 and abs(finite(mean)) <= _LARGEST_MEAN):
+        raise ValueError("not a change that was found")
+    return count_of(n), finite(mean)
 
 
 def _after(shares: t.Sequence[float], wanted: float) -> int:
