@@ -87,6 +87,7 @@ class Fold:
     first_vote_ms: int = 0
     last_vote_ms: int = 0
     silent: int = 0
+    _window: tuple[int, Stretch] = field(default_factory=lambda: (-1, Stretch()), init=False, repr=False, compare=False)
 
     @classmethod
     def new(
@@ -125,8 +126,10 @@ class Fold:
             self.minute = Stretch()
 
     def window(self) -> Stretch:
-        """The newest minutes, see ``RECENT_S``."""
-        return self.minutes.window(self.minute)
+        """The newest minutes, see ``RECENT_S``; it changes with a decision only."""
+        if self._window[0] != self.summary.events:
+            self._window = self.summary.events, self.minutes.window(self.minute)
+        return self._window[1]
 
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
