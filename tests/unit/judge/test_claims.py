@@ -508,11 +508,10 @@ def test_where_a_bucket_may_not_be_as_long_as_the_memory_the_intervals_are_wider
     assert short.carried == 1.0
     a = 600.0 / 1200.0
     assert long.carried == pytest.approx(1 / math.sqrt(1 - a * (1 - math.exp(-1 / a))))
-    widths = []
-    for frame in (short, long):
-        found = evidence(wobbling(0.5, 30) + [bucket(confidences=SPREAD[1:])], frame=frame)
-        widths.append([item.high - item.low for item in found.read() if item.claim.metric in ("BUY", "std", "range")])
-    assert all(two > 1.2 * one > 0 for one, two in zip(*widths))
+    wide = [bucket(confidences=SPREAD if k % 3 else SPREAD[2:-2]) for k in range(30)]
+    for metric, side, buckets in (("BUY", ABOVE, wobbling(0.5, 30)), ("std", BELOW, wide), ("range", BELOW, wide)):
+        one, two = (read(evidence(buckets, frame=frame), metric, side) for frame in (short, long))
+        assert two.high - two.low > 1.2 * (one.high - one.low) > 0, metric
 
 
 def test_where_most_of_the_spread_lies_between_buckets_no_bucket_tells_of_it() -> None:
