@@ -12,8 +12,6 @@ from functools import cache
 
 import numpy as np
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.frame import HISTORY
-
 from .ensemble import Ensemble, quarrel, solve
 from .generate import RUN_S, Array, Stage, Telemetry, bursts, generate, regular
 
@@ -22,6 +20,8 @@ HEALTHY, CLOSE, GROSS, LASTING, SLIGHT = "healthy", "close", "gross", "lasting",
 ``slight``: 2 points beyond."""
 START, START_AFTER_HEALTH, HALF_TIME = "start", "start, healthy before", "half time"
 ALWAYS = -1e9
+TRIMMED = 10_000
+"""Decisions a stream holds: what is older was trimmed, and cannot be learnt from."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Traffic:
 
     def times(self, random: np.random.Generator) -> Array:
         """When the decisions come, s since the cutover."""
-        return bursts(random, HISTORY) if self.rate_per_s is None else regular(self.rate_per_s, HISTORY)
+        return bursts(random, TRIMMED) if self.rate_per_s is None else regular(self.rate_per_s, TRIMMED)
 
 
 TRAFFIC = (

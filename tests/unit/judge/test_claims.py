@@ -17,6 +17,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import rules
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.buckets import Stretch, bin_of
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.claims import (
     BURN_IN,
+    BURN_IN_VIOLATED,
     CHANGE,
     EXACT,
     KEPT,
@@ -151,7 +152,7 @@ EXTREME = Limits(
 
 @pytest.mark.parametrize("frame", [LEARNT, Frame()], ids=["learnt", "not learnt"])
 def test_the_most_extreme_limits_are_certainly_violated(frame: Frame) -> None:
-    found = evidence([bucket()] * 15, EXTREME, frame)
+    found = evidence([bucket()] * BURN_IN_VIOLATED, EXTREME, frame)
     assert {item.claim.metric for item in found.read()} == {
         "BUY", "SELL", "HOLD", "std", "range", "agreement", "hard_disagree"
     }  # fmt: skip
@@ -490,3 +491,32 @@ def test_a_grid_of_another_length_is_refused(grid: t.Any) -> None:
 def test_the_state_of_other_claims_is_refused() -> None:
     with pytest.raises(KeyError):
         Evidence.from_dict(STATE, claims_of(Limits(max_action_share=60.0)), LEARNT)
+
+
+def test_the_long_run_says_nothing_against_a_canary_before_its_burn_in() -> None:
+    """At the limit of few buckets the tail of the asymptotic sequence errs up to three times as often as it says."""
+    found = evidence(wobbling(0.8, BURN_IN_VIOLATED - 1), frame=Frame())
+    found.alarms.clear()
+    assert read(found, "BUY").state == OPEN
+    found.add(wobbling(0.8, 1)[0])
+    found.alarms.clear()
+    assert (read(found, "BUY").state, read(found, "BUY").by) == (VIOLATED, LONG_RUN)
+
+
+def test_where_a_bucket_may_not_be_as_long_as_the_memory_the_intervals_are_wider() -> None:
+    short, long = Frame(bucket_s=1200.0, tau_s=15.0), Frame(bucket_s=1200.0, tau_s=615.0)
+    assert short.carried == 1.0
+    a = 600.0 / 1200.0
+    assert long.carried == pytest.approx(1 / math.sqrt(1 - a * (1 - math.exp(-1 / a))))
+    wide = [bucket(confidences=SPREAD if k % 3 else SPREAD[2:-2]) for k in range(30)]
+    for metric, side, buckets in (("BUY", ABOVE, wobbling(0.5, 30)), ("std", BELOW, wide), ("range", BELOW, wide)):
+        one, two = (read(evidence(buckets, frame=frame), metric, side) for frame in (short, long))
+        assert two.high - two.low > 1.2 * (one.high - one.low) > 0, metric
+
+
+def test_where_most_of_the_spread_lies_between_buckets_no_bucket_tells_of_it() -> None:
+    spreads = {"confidence": 0.11, "variance": 0.002}
+    frame = Frame(means={"confidence": 0.0, "variance": 0.0144}, spreads=spreads)
+    assert not evidence([bucket(confidences=(0.5, 0.51))] * 30, frame=frame).alarms
+    less = Frame(means=frame.means, spreads={**spreads, "confidence": 0.05})
+    assert evidence([bucket(confidences=(0.5, 0.51))] * 30, frame=less).alarms

@@ -26,8 +26,9 @@ ROLLBACK_ALPHA = 0.05
 """The chance that any of a run's claims is called violated when all of them just hold, all looks together."""
 PROMOTION_ALPHA = 0.05
 """The chance that a run is called safe when a claim just does not hold."""
-BURN_IN = 10
-"""Buckets before the asymptotic confidence sequence says anything."""
+BURN_IN, BURN_IN_VIOLATED = 10, 20
+"""Buckets before the asymptotic confidence sequence calls a claim kept, and violated: far out in its tail it errs on
+few buckets more often still."""
 ASYMPTOTIC_MARGIN = 3.0
 """On few buckets the asymptotic sequence errs up to 2.8 times as often as it says: it is given a third."""
 DETECTORS = 3
@@ -39,6 +40,8 @@ FACTOR = 0.8
 """or the limit of a spread times this."""
 _LEAST_STEPS = 5
 """Buckets from which the run's own steps tell how far a mean strays."""
+_MOST_MISSING = 4.0
+"""Where more of the spread lies between buckets than this tells of, no single bucket says anything about it."""
 _FEWEST = 3
 """Buckets that a change needs at least, however far they are off."""
 _LARGEST_MEAN = 50.0
@@ -155,15 +158,21 @@ class Evidence:
         if votes:
             found.update({action: count / votes for action, count in zip(ACTIONS, bucket.counts)})
             found["y1"], found["y2"] = bucket.d2 / votes, bucket.d1 / votes
-            strays = self.frame.spreads.get("confidence", 0.0) ** 2
-            whole = self.frame.means.get("variance", 0.0)
-            missing = min(4.0, whole / (whole - strays)) if whole > strays else 1.0
+            missing = self._missing()
             found["log_variance"] = math.log(max(bucket.within * missing, 1e-8))
             found["log_range"] = math.log(max(bucket.spread, 1.0 / GRID)) + math.log(missing) / 2
         if bucket.voted:
             found[AGREEMENT_METRIC] = bucket.agreement / bucket.voted
             found[HARD_METRIC] = bucket.hard / bucket.voted
         return found
+
+    def _missing(self) -> float:
+        """The variance of the long run by that within a bucket: what lies between buckets no bucket shows."""
+        between = self.frame.spreads.get("confidence", 0.0) ** 2
+        whole = self.frame.means.get("variance", 0.0)
+        if not whole > 0:
+            return 1.0
+        return whole / (whole - between) if whole > between + whole / _MOST_MISSING else _MOST_MISSING
 
     def _add_grid(self, bucket: Stretch) -> None:
         """The share of votes at or below each bin, as one more observation each (Welford)."""
@@ -210,7 +219,7 @@ class Evidence:
     def _learnt(self, claim: Claim, m0: float) -> float | None:
         means, spreads = self.frame.means, self.frame.spreads
         if claim.metric in (STD, RANGE):
-            if not means.get("variance", 0.0) > 0:
+            if not means.get("variance", 0.0) > 0 or self._missing() >= _MOST_MISSING:
                 return None
             ratio = spreads["variance"] / means["variance"]
             relative = ratio * ratio  # a power would raise where this is infinite
@@ -269,7 +278,7 @@ class Evidence:
             by, state = EXACT, VIOLATED
         elif n >= BURN_IN:
             if (worst > limit + _ROUNDING) if claim.side == ABOVE else (best < limit - _ROUNDING):
-                by, state = LONG_RUN, VIOLATED
+                by, state = (LONG_RUN, VIOLATED) if n >= BURN_IN_VIOLATED else ("", OPEN)
             elif (high <= limit + _ROUNDING) if claim.side == ABOVE else (low >= limit - _ROUNDING):
                 state = KEPT
         return Reading(claim, state, value, low, high, n, self.alpha, by, e_value)
@@ -278,7 +287,8 @@ class Evidence:
         """In standard deviations: of the interval that is shown and allows promotion, and of the one for a rollback."""
         shown = asymptotic_radius(n, PROMOTION_ALPHA / ASYMPTOTIC_MARGIN, self.frame.buckets)
         spent = self.alpha / DETECTORS / ASYMPTOTIC_MARGIN
-        return shown, asymptotic_radius(n, spent, max(1.0, self.frame.buckets / 4))
+        carried = self.frame.carried
+        return carried * shown, carried * asymptotic_radius(n, spent, max(1.0, self.frame.buckets / 4))
 
     def _read_mean(self, metric: str) -> tuple[float, float, float, float, float, int]:
         series = self.series[metric]
@@ -299,8 +309,8 @@ class Evidence:
             (PROMOTION_ALPHA / ASYMPTOTIC_MARGIN, self.frame.buckets),
             (self.alpha / DETECTORS / ASYMPTOTIC_MARGIN, max(1.0, self.frame.buckets / 4)),
         ):
-            wide = asymptotic_radius(y1.n, alpha / 2, optimal) * y1.std
-            off = asymptotic_radius(y1.n, alpha / 4, optimal) * y2.std
+            wide = self.frame.carried * asymptotic_radius(y1.n, alpha / 2, optimal) * y1.std
+            off = self.frame.carried * asymptotic_radius(y1.n, alpha / 4, optimal) * y2.std
             nearest = max(0.0, abs(y2.mean) - off)
             low = math.sqrt(max(0.0, y1.mean - wide - (abs(y2.mean) + off) ** 2))
             found.append((low, math.sqrt(max(0.0, y1.mean + wide - nearest**2))))
@@ -323,7 +333,7 @@ class Evidence:
             (PROMOTION_ALPHA / ASYMPTOTIC_MARGIN, self.frame.buckets),
             (self.alpha / DETECTORS / ASYMPTOTIC_MARGIN, max(1.0, self.frame.buckets / 4)),
         ):
-            radius = asymptotic_radius(n, alpha / 4, optimal)
+            radius = self.frame.carried * asymptotic_radius(n, alpha / 4, optimal)
             lower = [mean - radius * std for mean, std in zip(means, stds)]
             upper = [mean + radius * std for mean, std in zip(means, stds)]
             narrow = (_first(upper, 0.9) - 1) - _after(lower, 0.1)

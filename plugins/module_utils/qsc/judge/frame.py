@@ -22,8 +22,8 @@ BLOCK_S = 30.0
 LEAST_BUCKET_S, MOST_BUCKET_S = 60.0, 1200.0
 LEAST_BLOCKS = 20
 """Fewer blocks before the cutover teach nothing."""
-HISTORY = 10_000
-"""Decisions before the cutover that are learnt from, the newest ones."""
+HISTORY = 50_000
+"""Decisions before the cutover that are learnt from, the newest ones: more than a trimmed stream usually holds."""
 _CORRELATION_FLOOR = 0.05
 
 METRICS = (*ACTIONS, "agreement", "hard_disagree", "confidence", "variance")
@@ -49,6 +49,15 @@ class Frame:
     history_s: float = 0.0
     means: t.Mapping[str, float] = field(default_factory=dict)
     spreads: t.Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def carried(self) -> float:
+        """How many times wider an interval over buckets is because they go on resembling each other where 10 tau are
+        longer than a bucket may be: 1 / sqrt(1 - a (1 - exp(-1 / a))), a = tau / L, of an exponential correlation."""
+        a = max(0.0, self.tau_s - BLOCK_S / 2) / self.bucket_s
+        if a < 1e-3:
+            return 1.0
+        return min(10.0, 1.0 / math.sqrt(max(0.01, 1.0 - a * -math.expm1(-1.0 / a))))
 
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
