@@ -16,12 +16,11 @@ from dataclasses import asdict, dataclass
 
 from ..errors import BadInput
 from ..settings import model_name
-from ..verdict import printable
 from .cutover import ZERO, parse_cutover, utc
 from .gate import findings
-from .options import POLICIES, GateOptions, MonitorOptions, number, whole
+from .options import POLICIES, STRICT, GateOptions, MonitorOptions, number, whole
 from .planted import Degradation, degradations
-from .recording import Range, Recording
+from .recording import EVERYTHING, Range, Recording
 from .replay import CUT_OFF, INCONCLUSIVE, ROLLED_BACK, SAFE, Outcome, Replay
 from .summary import percentile, summarise
 
@@ -42,7 +41,7 @@ class BacktestOptions:
     model: str
     monitor: MonitorOptions
     policies: tuple[str, ...] = POLICIES
-    part: Range = Range()
+    part: Range = EVERYTHING
     interval_s: float = 30.0
     every_s: float | None = None
     starts: int = MOST_STARTS
@@ -56,10 +55,12 @@ class BacktestOptions:
         given = {name: value for name, value in raw.items() if value is not None}
         model = model_name(given.get("model"))
         policies = given.get("policy") or list(POLICIES)
+        if not isinstance(policies, (list, tuple)):
+            raise BadInput(f"policy={policies!r:.80} is not a list", remedy="Give [strict, sequential] or one of them.")
         for policy in policies:
             if policy not in POLICIES:
                 raise BadInput(f"policy={policy!r:.80} is unknown", remedy="Use strict, sequential or both.")
-        judging = {name: value for name, value in given.items() if name != "policy"}
+        judging = {**given, "policy": given.get("run_policy", STRICT)}
         every = given.get("every_s")
         return cls(
             model=model,
@@ -169,6 +170,7 @@ class PolicyResult:
         """As JSON-ready data."""
         ended = [item for item in self.outcomes if item.result == ROLLED_BACK]
         rules = Counter(rule for item in ended for rule in item.rules)
+        why = Counter(item.rules[0] for item in self.outcomes if item.result == INCONCLUSIVE)
         first = Counter(item.rules[0] for item in ended if item.rules)
         return {
             "policy": self.policy,
@@ -180,6 +182,7 @@ class PolicyResult:
             "median_decisions": _at([float(item.decisions) for item in ended], 50),
             "rules": dict(rules.most_common()),
             "first_rules": dict(first.most_common()),
+            "inconclusive_for": dict(why.most_common()),
             "degradations": [item.to_dict() for item in self.found],
             "runs": [{**item.to_dict(), "gate": passed} for item, passed in zip(self.outcomes, self.passed)],
         }
@@ -237,7 +240,7 @@ class Backtest:
 
 def backtest(recording: Recording, options: BacktestOptions, tick: Tick | None = None) -> Backtest:
     """Replay a recording. ``tick(done, total)`` is called after every run. Raises BadInput."""
-    _known_model(recording, options)
+    recording.require(options.model, options.monitor.dialect)
     replay = Replay(recording.decisions, options.monitor, options.interval_s)
     starts, every_s = _starts(replay, recording, options)
     passed = tuple(_gate_passes(recording, replay.before(start), options) for start in starts)
@@ -263,18 +266,6 @@ def backtest(recording: Recording, options: BacktestOptions, tick: Tick | None =
         recording.source, options, len(recording.decisions), recording.first_ms, recording.last_ms, every_s, starts,
         passed, tuple(results),
     )  # fmt: skip
-
-
-def _known_model(recording: Recording, options: BacktestOptions) -> None:
-    known = recording.models()
-    if options.model in known:
-        return
-    remedy = "Correct the name, or map the telemetry's name to it with aliases."
-    alias = options.monitor.dialect.aliases.get(options.model)
-    if alias is not None:
-        remedy = f"The aliases call it {alias!r}: use that name."
-    there = printable(", ".join(sorted(known)) or "none", 300)
-    raise BadInput(f"model={options.model!r} never votes in {recording.source}; known are: {there}", remedy=remedy)
 
 
 def _starts(replay: Replay, recording: Recording, options: BacktestOptions) -> tuple[tuple[int, ...], float]:
@@ -318,4 +309,3 @@ def _found(what: Degradation, plain: t.Sequence[Outcome], ill: t.Sequence[Outcom
     delays = tuple(other.at_s - what.after_s for _one, other in pairs if other.result == ROLLED_BACK)
     anyway = sum(one.result == ROLLED_BACK for one, _other in pairs)
     return Found(what, len(pairs), anyway, delays, _runs([other for _one, other in pairs]))
-

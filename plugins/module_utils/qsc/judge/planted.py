@@ -80,7 +80,7 @@ def _within(value: float, low: float, high: float) -> float:
 
 
 class Planted:
-    """One degradation of one run: from ``start_ms`` + its delay on. ``centre``: the mean confidence before the start."""
+    """One degradation of one run, from some time after ``start_ms`` on. ``centre``: the mean confidence before it."""
 
     def __init__(self, what: Degradation, model: str, start_ms: int, centre: float, seed: int) -> None:
         self.what = what

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import BadInput, TelemetryError
 from ..files import read_bounded
 from ..verdict import printable
-from .cutover import StreamId, utc
+from .cutover import ZERO, StreamId, utc
 from .decisions import Decision, Dialect, Fields, parse
 from .stream import StreamReader, selected, wanted_fields
 
@@ -49,12 +49,24 @@ class Recording:
                 found[name] = found.get(name, 0) + 1
         return found
 
+    def require(self, model: str, dialect: Dialect) -> None:
+        """Raises BadInput when the model never votes in it."""
+        known = self.models()
+        if model in known:
+            return
+        remedy = "Correct the name, or map the telemetry's name to it with aliases."
+        alias = dialect.aliases.get(model)
+        if alias is not None:
+            remedy = f"The aliases call it {alias!r}: use that name."
+        there = printable(", ".join(sorted(known)) or "none", 300)
+        raise BadInput(f"model={model!r} never votes in {self.source}; known are: {there}", remedy=remedy)
+
 
 @dataclass(frozen=True)
 class Range:
     """The part of the telemetry that is meant: ``since`` < id <= ``until`` (None: to the end)."""
 
-    since: StreamId = StreamId(0, 0)
+    since: StreamId = ZERO
     until: StreamId | None = None
 
     def holds(self, entry: StreamId) -> bool:
@@ -66,6 +78,9 @@ class Range:
         """For messages."""
         since = f"after {utc(self.since.ms)}" if self.since.ms else "from the beginning"
         return since + (f" until {utc(self.until.ms)}" if self.until else "")
+
+
+EVERYTHING = Range()
 
 
 def from_stream(reader: StreamReader, dialect: Dialect, part: Range) -> Recording:
@@ -87,7 +102,7 @@ def from_file(path: str, dialect: Dialect, part: Range, match: t.Mapping[str, st
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     wanted, found = wanted_fields(match), []
-    last = StreamId(0, 0)
+    last = ZERO
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue
@@ -140,7 +155,5 @@ def _recording(source: str, decisions: list[Decision], part: Range) -> Recording
             remedy="Correct since and until, match, or the stream's name.",
         )
     if len(decisions) > MOST_DECISIONS:
-        raise BadInput(
-            f"{source} holds more than {MOST_DECISIONS} decisions {part.text}", remedy="Give a later since."
-        )
+        raise BadInput(f"{source} holds more than {MOST_DECISIONS} decisions {part.text}", remedy="Give a later since.")
     return Recording(source, decisions)

@@ -29,13 +29,16 @@ from .sliding import Sliding
 
 ROLLED_BACK, SAFE, INCONCLUSIVE, CUT_OFF = "rolled_back", "safe", "inconclusive", "cut_off"
 """How a run ends; ``cut_off``: the recording ends before it."""
+WAITED, HARDLY_JUDGED, UNCERTAIN = "waited too long", "hardly judged", "not certain"
+"""Why a run is inconclusive: too few decisions within the longest wait, fewer than half of the checks could judge, or
+the last verdict was not GO."""
 _DERIVED = (rules.GATE_FAILED, rules.NO_GO)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run ended: ``at_s`` s after its start, after ``decisions`` of its own. ``rules``: the codes, each with its
-    subject, that were violated; ``message``: the judge's sentence."""
+    """How one run ended: ``at_s`` s after its start, after ``decisions`` of its own. ``rules``: the codes that were
+    violated, each with its subject, or why the run was inconclusive; ``message``: the judge's sentence."""
 
     start_ms: int
     result: str
@@ -149,10 +152,9 @@ class Replay:
             checks += 1
             judged += result.judged
             if result.verdict in (check.VIOLATION, check.INCONCLUSIVE):
-                ended = ROLLED_BACK if result.verdict == check.VIOLATION else INCONCLUSIVE
-                return Outcome(
-                    start_ms, ended, elapsed_s, place - start.place, _violated(result), result.message, judged
-                )
+                violated = result.verdict == check.VIOLATION
+                ended, why = (ROLLED_BACK, _violated(result)) if violated else (INCONCLUSIVE, (WAITED,))
+                return Outcome(start_ms, ended, elapsed_s, place - start.place, why, result.message, judged)
         return _concluded(start_ms, result, place - start.place, judged, checks, options)
 
     def room(self, least_before: int, least_after: int) -> tuple[int, int]:
@@ -203,10 +205,12 @@ def _concluded(
     start_ms: int, last: CheckResult | None, decisions: int, judged: int, checks: int, options: MonitorOptions
 ) -> Outcome:
     """At the end of its time, as the watchdog concludes a run of which no check was missed."""
-    reasons = []
-    if last is None or judged < HALF_JUDGED * max(1, checks - 1):
+    why, reasons = [], []
+    if judged < HALF_JUDGED * max(1, checks - 1):
+        why.append(HARDLY_JUDGED)
         reasons.append(f"{judged} of {checks} checks could judge, half are needed")
-    if last is not None and (last.verdict != check.OK or last.status != rules.GO):
-        reasons.append(f"the last verdict is {last.verdict} with status {last.status}: {last.message}")
+    if last is None or last.verdict != check.OK or last.status != rules.GO:
+        why.append(UNCERTAIN)
+        reasons.append("" if last is None else f"the last verdict is {last.verdict} ({last.status}): {last.message}")
     result = INCONCLUSIVE if reasons else SAFE
-    return Outcome(start_ms, result, options.duration_s, decisions, (), "; ".join(reasons), judged)
+    return Outcome(start_ms, result, options.duration_s, decisions, tuple(why), "; ".join(reasons), judged)
