@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KIND",
-        help="plant one and see when it is found: standard, collapse:HOLD:0.9, shrink:0.3, dropout:0.5, constant; "
+        help="plant one and see when it is found: standard, collapse:HOLD:0.9, shrink:0.1, dropout:0.5, constant; "
         "@SECONDS after the start (default 3600); may be repeated",
     )
     backtest.add_argument("--seed", type=int, default=0, help="of what is planted (default 0)")

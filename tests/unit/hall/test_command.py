@@ -22,7 +22,9 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Dri
 from helpers.machine import Machine, Unit
 from helpers.samples import COLLAPSE
 
-SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "acknowledge", "drill", "unit")
+SUBCOMMANDS = (
+    "status", "check", "gate", "plan", "backtest", "scoreboard", "rollback", "log", "acknowledge", "drill", "unit",
+)  # fmt: skip
 Run = t.Callable[..., tuple[int, str, str]]
 
 

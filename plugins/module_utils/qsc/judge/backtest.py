@@ -111,7 +111,7 @@ def wilson(count: int, of: int, runs: float | None = None) -> tuple[float, float
     p, z2 = count / of, _Z95**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     radius = _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - radius), min(1.0, centre + radius)
+    return (max(0.0, centre - radius) if count else 0.0), (min(1.0, centre + radius) if count < of else 1.0)
 
 
 @dataclass(frozen=True)

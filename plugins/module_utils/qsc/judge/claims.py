@@ -126,7 +126,6 @@ class Evidence:
     cusum: dict[str, Cusum] = field(default_factory=dict)
     newest: dict[str, float] = field(default_factory=dict)
     alarms: dict[str, tuple[int, float]] = field(default_factory=dict)
-    _readings: list[Reading] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for claim in self.claims:
@@ -138,7 +137,6 @@ class Evidence:
     def add(self, bucket: Stretch) -> None:
         """One more bucket. Metrics without a value in it (no vote, no two voters) are left as they are."""
         self.buckets += 1
-        self._readings = None
         found = self._figures(bucket)
         for claim in self.claims:
             metric = _CHANGES.get(claim.metric, claim.metric)
@@ -257,10 +255,8 @@ class Evidence:
     # What is certain
 
     def read(self) -> list[Reading]:
-        """What is known of each claim now; it changes with a bucket only."""
-        if self._readings is None:
-            self._readings = [self._read(claim) for claim in self.claims]
-        return self._readings
+        """What is known of each claim now."""
+        return [self._read(claim) for claim in self.claims]
 
     def _read(self, claim: Claim) -> Reading:
         if claim.metric == STD:

@@ -50,7 +50,7 @@ class Plan:
         """Decisions the run will hold at this rate."""
         return self.cadence.rate_per_s * self.options.monitor.duration_s
 
-    def warnings(self) -> list[str]:
+    def notes(self) -> list[str]:
         """What speaks against such a run, whatever the model does."""
         monitor, first = self.options.monitor, self.first_judgement_s
         found = []
@@ -106,7 +106,7 @@ class Plan:
             "reach": [item.to_dict() for item in self.reaches],
             "backtest": None if self.backtest is None else _short(self.backtest),
             "backtest_reason": self.why_not,
-            "warnings": self.warnings(),
+            "notes": self.notes(),
         }
 
 

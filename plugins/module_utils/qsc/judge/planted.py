@@ -19,10 +19,10 @@ from .decisions import ACTIONS, Decision, Vote
 
 COLLAPSE, SHRINK, DROPOUT, CONSTANT = "collapse", "shrink", "dropout", "constant"
 KINDS = (COLLAPSE, SHRINK, DROPOUT, CONSTANT)
-STANDARD = ("collapse:HOLD:0.9", "shrink:0.3", "dropout:0.5", "constant")
+STANDARD = ("collapse:HOLD:0.9", "shrink:0.1", "dropout:0.5", "constant")
 AFTER_S = 3600.0
 _FORM = (
-    "Use standard, or KIND[@SECONDS]: collapse:HOLD:0.9 (nine in ten votes), shrink:0.3 (the spread of the confidence "
+    "Use standard, or KIND[@SECONDS]: collapse:HOLD:0.9 (nine in ten votes), shrink:0.1 (the spread of the confidence "
     "times this), dropout:0.5 (every second vote is missing), constant (its last vote again and again)."
 )
 

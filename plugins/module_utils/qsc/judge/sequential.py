@@ -172,7 +172,7 @@ def result_of(
     if moment.watched_s >= limits.start_grace and not behind:
         ours += rules.judge_lag(moment.lag_s, moment.stale_after_s)
     ours += _immediate(fold, options, canary.shadow)
-    readings = fold.evidence.read()
+    readings = fold.readings()
     if enough:
         ours += [wording.violation(item, fold.evidence.frame, name) for item in readings if item.state == VIOLATED]
         theirs += [item for model in shown if model.voting for item in rules.judge_model(model, limits)]

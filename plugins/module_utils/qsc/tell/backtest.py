@@ -195,7 +195,7 @@ def plan_lines(data: Data) -> list[str]:
     ]
     lines += [f"history   {line}" for line in _history(data)]
     lines += [f"sees      {line}" for line in _reach(data)]
-    return [*lines, *[f"warning   {printable(item)}" for item in data["warnings"]]]
+    return [*lines, *[f"warning   {printable(item)}" for item in data["notes"]]]
 
 
 def _history(data: Data) -> list[str]:
