@@ -73,7 +73,7 @@ def test_an_ill_recording_is_rolled_back_everywhere(tmp_path: Path) -> None:
         assert item["rollback_passed"]["of"] == 0
         assert f"action_collapse ({CANARY})" in item["first_rules"]
         assert not [rule for rule in item["rules"] if rule.startswith("stale")]
-        assert item["median_s"] == pytest.approx(600, abs=90)  # the early trip
+        assert 600 <= item["median_s"] < 900  # the early trip
 
 
 def test_starts_keep_their_distance_and_leave_room(healthy: Recording) -> None:
