@@ -15,7 +15,12 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import rules
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.buckets import GRID, MINUTE_MS
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.claims import KEPT, VIOLATED, Evidence, claims_of
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.decisions import ACTIONS
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.fold import RECENT_DECISIONS, RECENT_S, Minutes
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.fold import (
+    OPEN_S,
+    RECENT_DECISIONS,
+    RECENT_S,
+    Minutes,
+)
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.frame import Frame
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.rules import Limits
 
@@ -149,7 +154,7 @@ def recent_starts(columns: Columns) -> Array:
     for newest in range(len(starts)):
         while first < newest:
             span_ms = ms[ends[newest] - 1] - ms[starts[first + 1]]
-            if span_ms < 1000 * RECENT_S or ends[newest] - starts[first + 1] < RECENT_DECISIONS:
+            if span_ms < 1000 * (RECENT_S - OPEN_S) or ends[newest] - starts[first + 1] < RECENT_DECISIONS:
                 break
             first += 1
         kept[newest] = starts[first]

@@ -55,8 +55,9 @@ def test_an_extended_run_that_never_becomes_certain_goes_back(host: Host) -> Non
 
 def test_what_is_gross_ends_the_run_at_once(host: Host) -> None:
     limits = {"start_grace": 4, "early_trip_seconds": 3}
-    _activate(host, qsc_canary_monitor_hours=1, qsc_canary_min_events=200, qsc_canary_limits=limits)
-    host.engine("mode", "one_action", "rate=300")
+    # slowly enough that 200 decisions, from which on more time is asked for, take longer than the trip
+    host.engine("mode", "one_action", "when=canary", "rate=8")
+    _activate(host, qsc_canary_monitor_hours=1, qsc_canary_limits=limits)
     ended = await_state(host, "rolled_back", timeout=60)
     assert (ended["outcome"], ended["trigger"]) == ("violated", "qsc_monitor_violation")
     assert "Action collapse" in ended["reason"]

@@ -257,6 +257,39 @@ def test_the_check_judges_what_came_after_the_marker(telemetry, tmp_path):
     assert run_module(CHECK, fail_on_violation=False, **options)["failed"] is False
 
 
+def test_the_check_under_the_policy_sequential_goes_on_from_its_state(telemetry, tmp_path):
+    client = telemetry.client()
+    client.delete(STREAM)
+    publish(client, 900, start_ms=now_ms() - 5_000_000)
+    gate = run_module(GATE, cutover=ago(5100), models=["patchtst"], policy="sequential", **telemetry.options())
+    assert (gate["passed"], gate["policy"], gate["frame"]["decisions"]) == (True, "sequential", 900)
+    assert {item["metric"] for item in gate["claims"]} >= {"BUY", "std", "range", "agreement", "hard_disagree"}
+    assert any(line.startswith("buckets   one observation is 3 min") for line in gate["report_lines"])
+    assert "## Certainty" in gate["report"]
+    marker = run_module(MARKER, **telemetry.options())["marker"]
+    options = {
+        "model": "patchtst", "since": marker["id"], "entries_added": marker["entries_added"], "policy": "sequential",
+        "frame": gate["frame"], "stale_after": "90000", "state_path": str(tmp_path / "state.json"),
+        **telemetry.options(),
+    }  # fmt: skip
+    publish(client, 3000, start_ms=now_ms() - 3_600_000)
+    result = run_module(CHECK, **options)
+    assert (result["verdict"], result["status"], result["exit_code"]) == ("ok", "GO", 0)
+    assert result["frame"] == gate["frame"]
+    assert {item["state"] for item in result["claims"]} == {"kept"}
+    assert all(item["low"] <= item["value"] <= item["high"] for item in result["claims"])
+    client.xtrim(STREAM, maxlen=10, approximate=False)  # what was read is not needed any more
+    publish(client, 50, start_ms=now_ms() - 60_000)
+    assert run_module(CHECK, **options)["events"] == 3050
+    assert run_module(CHECK, **{**options, "state_path": None})["verdict"] == "violation"
+
+
+def test_a_strict_gate_learns_nothing(telemetry):
+    result = run_module(GATE, cutover=ago(600), models=["patchtst"], **telemetry.options())
+    assert (result["policy"], result["frame"], result["claims"]) == ("strict", None, [])
+    assert "## Certainty" not in result["report"]
+
+
 def test_the_check_waits(telemetry):
     result = run_module(CHECK, model="patchtst", since=ago(60), **telemetry.options())
     assert (result["failed"], result["verdict"], result["exit_code"]) == (False, "waiting", 4)
@@ -269,7 +302,7 @@ def test_the_check_waits(telemetry):
         ({"since": "2126-01-10T05:43:15Z"}, "in the future"),
         ({"window_events": 10}, "window_events=10 is below min_events=200"),
         ({"model": "../etc"}, "model='../etc' is not a model's name"),
-        ({"policy": "sequential"}, "policy"),
+        ({"policy": "lenient"}, "policy"),
         ({"state_path": "/dev/null"}, "/dev/null"),
     ],
 )

@@ -64,7 +64,7 @@ def _cusum(case: Case) -> list[list[float]]:
 
 def _series(case: Case) -> list[list[float]]:
     item = Series()
-    return _after(case, item.add, lambda _n: [item.mean, item.std, item.lag1, item.step_variance])
+    return _after(case, item.add, lambda n: [item.mean, item.std, item.lag1, item.jumps / (2 * (n - 1))])
 
 
 def _radius(case: Case) -> list[list[float]]:

@@ -19,6 +19,7 @@ from calibrate.scenarios import ALWAYS, SCENARIOS, TRAFFIC, Cell, Scenario, Traf
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import rules, sequential
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.buckets import MINUTE_MS, Stretch
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.check import Moment
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.claims import claims_of
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cutover import StreamId
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.decisions import ACTIONS, Decision, Vote
@@ -219,7 +220,7 @@ def test_sequential_is_the_check_of_the_monitor(case):
         while done < len(every) and every[done].id.ms < SINCE.ms + 1000 * now_s:
             fold.add(every[done])
             done += 1
-        result = sequential._result("s", options, fold, "", False, 0.0, now_s, now_s, 1800.0, 21600.0)
+        result = sequential.result_of("s", options, fold, "", Moment(0.0, now_s, now_s, 1800.0, 21600.0))
         if result.violations:
             break
     if result.violations:

@@ -25,6 +25,8 @@ BETS = 24
 _LARGEST_BET = 0.75
 """Of the largest bet that cannot lose everything in one observation."""
 _LEAST_ROOM = 1e-6
+ENOUGH_STEPS = 8
+"""Steps from one observation to the next of which the largest can be spared."""
 _LARGEST = 1e15
 """No figure of a run comes near; the squares and products of such figures stay finite."""
 
@@ -147,11 +149,14 @@ class Series:
     first: float = 0.0
     last: float = 0.0
     jumps: float = 0.0
+    largest: float = 0.0
 
     def add(self, y: float) -> None:
         """One more observation, any finite number."""
         if self.n:
-            self.jumps += (y - self.last) ** 2
+            jump = (y - self.last) ** 2
+            self.jumps += jump
+            self.largest = max(self.largest, jump)
         else:
             self.first = y
         self.n += 1
@@ -164,7 +169,7 @@ class Series:
         """This stretch and the one after it (Chan, Golub & LeVeque 1979)."""
         if not self.n or not later.n:
             one = self if self.n else later
-            return Series(one.n, one.mean, one.m2, one.first, one.last, one.jumps)
+            return Series(one.n, one.mean, one.m2, one.first, one.last, one.jumps, one.largest)
         n = self.n + later.n
         delta = later.mean - self.mean
         return Series(
@@ -174,6 +179,7 @@ class Series:
             self.first,
             later.last,
             self.jumps + later.jumps + (later.first - self.last) ** 2,
+            max(self.largest, later.largest, (later.first - self.last) ** 2),
         )
 
     @property
@@ -183,8 +189,14 @@ class Series:
 
     @property
     def step_variance(self) -> float:
-        """The variance as half the mean squared step from one to the next: a lasting shift counts once."""
-        return self.jumps / (2 * (self.n - 1)) if self.n > 1 else math.nan
+        """The variance as half the mean squared step from one to the next; of ``ENOUGH_STEPS`` or more the largest is
+        left out, because a lasting shift is one step. What the largest of m steps takes along by chance, some
+        2 log m - log log m of them (extreme values of chi-squared, one degree of freedom), is allowed for."""
+        steps = self.n - 1
+        if steps < ENOUGH_STEPS:
+            return self.jumps / (2 * steps) if steps > 0 else math.nan
+        taken = 2 * math.log(steps) - math.log(math.log(steps))
+        return max(0.0, self.jumps - self.largest) / (2 * (steps - taken))
 
     @property
     def lag1(self) -> float:
@@ -204,17 +216,17 @@ class Series:
 
     def to_list(self) -> list[float]:
         """As JSON-ready data."""
-        return [self.n, self.mean, self.m2, self.first, self.last, self.jumps]
+        return [self.n, self.mean, self.m2, self.first, self.last, self.jumps, self.largest]
 
     @classmethod
     def from_list(cls, raw: t.Any) -> Series:
         """Take what ``to_list`` gave. Raises ValueError or TypeError."""
         n, *rest = raw
-        if len(rest) != 5:
+        if len(rest) != 6:
             raise ValueError("not a series")
         found = cls(_count(n), *(finite(value) for value in rest))
-        if min(found.m2, found.jumps) < 0:
-            raise ValueError("a sum of squares below 0")
+        if min(found.m2, found.largest) < 0 or found.jumps < found.largest:
+            raise ValueError("a sum of squares below 0, or below one of them")
         return found
 
 

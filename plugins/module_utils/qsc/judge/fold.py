@@ -24,6 +24,9 @@ from .summary import FirstBlocker, ModelSummary, Summary
 
 RECENT_DECISIONS, RECENT_S = 200, 600.0
 """The newest minutes that together hold so many decisions and so much time: what an immediate trip looks at."""
+OPEN_S = 30.0
+"""Of that time what the minute that has not ended yet is left to give: ten minutes of one decision a second span 599 s,
+and would keep an eleventh."""
 _COUNTERS = ("first_ms", "first_vote_ms", "last_vote_ms", "silent")
 
 
@@ -68,7 +71,7 @@ class Minutes:
 def _fills(minutes: t.Sequence[Stretch]) -> bool:
     """Whether these minutes are enough for an immediate trip."""
     span_ms = minutes[-1].last_ms - minutes[0].first_ms
-    return span_ms >= 1000 * RECENT_S and sum(one.decisions for one in minutes) >= RECENT_DECISIONS
+    return span_ms >= 1000 * (RECENT_S - OPEN_S) and sum(one.decisions for one in minutes) >= RECENT_DECISIONS
 
 
 @dataclass
