@@ -58,7 +58,7 @@ def test_lines_say_it(busy: Recording) -> None:
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"min_events": 70}, "is after half of the run"),
+        ({"min_events": 45}, "is after half of the run"),
         ({"min_events": 100}, "the run ends before its first judgement"),
         ({"min_events": 100, "max_wait": 900}, "100 decisions take longer than the longest wait"),
         ({"min_events": 20}, "under sequential the run holds"),

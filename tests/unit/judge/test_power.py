@@ -39,8 +39,7 @@ def of(found: tuple[Reach, ...], metric: str, side: str) -> Reach:
 
 def bucket(agreement: float) -> Stretch:
     """A healthy bucket of 60 votes but for its agreement."""
-    whole = Stretch(0, 299_000, 60, [18, 18, 24], 60, 0, 0.0, 0.6, {500: 30, 700: 30}, 60, 60 * agreement, 6)
-    return whole
+    return Stretch(0, 299_000, 60, [18, 18, 24], 60, 0, 0.0, 0.6, {500: 30, 700: 30}, 60, 60 * agreement, 6)
 
 
 def found_share(mean: float, learnt: Frame, runs: int = 300, seed: int = 3, begins: int = 0) -> float:
