@@ -122,6 +122,16 @@ def test_degradations_are_counted_against_what_would_have_come_anyway(healthy: R
         assert hardly["delay_s"] == {"median": None, "p95": None}
 
 
+def test_a_run_that_ended_before_a_degradation_says_nothing_of_it(tmp_path: Path) -> None:
+    ill = recording(tmp_path, 900, spoil=lambda _i, said: said[CANARY].update(action="BUY"))
+    found = replayed(ill, every_s=600, degradation=["constant@1800"])
+    for item in found.to_dict()["policies"]:
+        (never,) = item["degradations"]
+        assert (never["alive"], never["anyway"], never["detected"]["count"]) == (0, 0, 0)
+        assert never["detected"]["share"] is None
+    assert "no run left" in "\n".join(backtest_result(found)["report_lines"])
+
+
 def test_the_same_seed_gives_the_same_result(healthy: Recording) -> None:
     asked = {"every_s": 2400, "degradation": ["dropout:0.2@0", "collapse:BUY:0.72@0"], "policy": ["strict"]}
     one, two, other = (replayed(healthy, seed=seed, **asked).to_dict()["policies"] for seed in (5, 5, 6))

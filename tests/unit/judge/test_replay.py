@@ -189,3 +189,13 @@ def test_outcomes_of_a_replay_do_not_depend_on_what_was_replayed_before(healthy:
     alone = [recorded.replay(healthy.decisions, **HEALTHY).run(start, STRICT) for start in starts]
     assert together == alone
     assert replay.ROLLED_BACK not in {item.result for item in together}
+
+
+def test_patience_follows_from_the_newest_decisions_before_the_start_alone(healthy: Recording) -> None:
+    hour_ms = 3_600_000
+    early = [item._replace(id=item.id._replace(ms=item.id.ms - hour_ms)) for item in healthy.decisions[:300]]
+    replayed = recorded.replay([*early, *healthy.decisions[300:]], **HEALTHY)
+    # a gap of an hour at the 300th decision: 150 decisions later it is among the newest 200, 300 later it is not
+    assert replayed.start(start_of(healthy, 450)).stale_after_s == 1800.0
+    assert replayed.start(start_of(healthy, 600)).stale_after_s == 120.0
+    assert replayed.start(start_of(healthy, 450)).max_wait_s > replayed.start(start_of(healthy, 600)).max_wait_s - 1

@@ -137,7 +137,7 @@ def _line(path: str, number: int, line: bytes) -> tuple[int, Fields]:
     if not isinstance(raw, dict) or "ms" not in raw or "fields" not in raw:
         raise _broken(path, number, "is not an object with ms and fields")
     ms, fields = raw["ms"], raw["fields"]
-    if isinstance(ms, bool) or not isinstance(ms, int) or not _LEAST_MS <= ms < _MOST_MS:
+    if not isinstance(ms, int) or not _LEAST_MS <= ms < _MOST_MS:
         raise _broken(path, number, f"has ms={ms!r:.40}, which is no epoch in milliseconds")
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise _broken(path, number, "has fields that are not {name: text}")
