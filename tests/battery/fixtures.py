@@ -57,9 +57,9 @@ class Fixture:
     def telemetry(self, seed: int = SEED) -> Telemetry:
         """Make the decisions; the same ones each time."""
         market = Market(seed, MODELS, CANARY, self.symbols)
-        before = [market.decide() for _ in range(EVENTS)]
+        before = [market.decide() for _draw in range(EVENTS)]
         market.set_mode(self.mode)
-        after = [market.decide() for _ in range(EVENTS)]
+        after = [market.decide() for _draw in range(EVENTS)]
         if self.spoil is not None:
             self.spoil(before, after, seed)
         return Telemetry(before, after)
@@ -88,7 +88,7 @@ def _another_model(before: Decisions, after: Decisions, seed: int) -> None:
     """What was learnt anew: it dissents at other times than the old one, and its confidence is calibrated otherwise
     (its logits divided by 1.5, as temperature scaling does)."""
     market = Market(seed + 1, MODELS, "xgb", TEN)  # the canary is one of those that follow, not the one that leads
-    after[:] = [market.decide() for _ in range(EVENTS)]
+    after[:] = [market.decide() for _draw in range(EVENTS)]
     for made in after:
         vote = made.breakdown[CANARY]
         odds = (vote["confidence"] / (1 - vote["confidence"])) ** (1 / 1.5)

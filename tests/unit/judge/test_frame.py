@@ -248,7 +248,7 @@ def test_a_hostile_state_is_refused_or_harmless(raw: t.Any) -> None:
         {"spreads": {**STATE["spreads"], "BUY": 1.5}},
         {"more": 1},
     ],
-    ids=lambda wrong: " ".join(wrong),
+    ids=" ".join,
 )
 def test_what_cannot_have_been_learnt_is_refused(wrong: dict[str, t.Any]) -> None:
     with pytest.raises(ValueError):
