@@ -83,8 +83,10 @@ def run_telemetry(
     module: AnsibleModule, action: t.Callable[[AnsibleModule, StreamReader], dict[str, t.Any]], **on_error: t.Any
 ) -> t.NoReturn:
     """Run one core call on the stream and leave: with its result, or with its error as one clear sentence and
-    ``on_error``. A result whose ``failed`` is true fails the task with the result."""
-    require_redis(module)
+    ``on_error``. A result whose ``failed`` is true fails the task with the result. Recorded telemetry in a file needs
+    no Redis."""
+    if not module.params.get("file"):
+        require_redis(module)
     try:
         with open_stream(module) as reader:
             result = action(module, reader)

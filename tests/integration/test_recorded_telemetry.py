@@ -95,3 +95,33 @@ def test_neither_collapsed_model_may_be_the_canary_whatever_is_required(recorded
             fail_on_violation=False, **recorded.options(),
         )  # fmt: skip
         assert result["exit_code"] == 2
+
+
+# Aggregate figures of the backtest, pinned: 23 starts, a day in which the rate falls to a third after two hours.
+BACKTEST = {
+    "xgb": {"strict": (7, 0, 16), "sequential": (0, 0, 23)},
+    "lgbm": {"strict": (7, 0, 16), "sequential": (0, 0, 23)},
+    "nhits": {"strict": (23, 0, 0), "sequential": (23, 0, 0)},
+    "patchtst": {"strict": (23, 0, 0), "sequential": (23, 0, 0)},
+}
+
+
+@pytest.mark.parametrize("model", sorted(BACKTEST))
+def test_the_backtest_of_each_model(model):
+    result = run_module("qsc_backtest", model=model, file=str(RECORDING), aliases=ALIASES, weight=0.1)
+    assert not result["failed"]
+    assert (result["decisions"], result["starts"], result["gate_passed"]) == (510, 23, 0)
+    found = {item["policy"]: (item["rolled_back"], item["safe"], item["inconclusive"]) for item in result["policies"]}
+    assert found == BACKTEST[model]
+    for item in result["policies"]:
+        assert item["cut_off"] == 0
+        if item["rolled_back"]:
+            rule = "hard_disagree (ensemble)" if model in ("xgb", "lgbm") else f"action_collapse ({model})"
+            assert item["first_rules"] == {rule: item["rolled_back"]}
+
+
+def test_the_plan_says_that_a_run_could_not_be_concluded():
+    result = run_module("qsc_plan", model="xgb", file=str(RECORDING), aliases=ALIASES)
+    assert result["first_judgement_s"] > 6 * 3600
+    assert any("ends before its first judgement" in note for note in result["notes"])
+    assert result["expected_buckets"] < 10

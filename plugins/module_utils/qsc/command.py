@@ -24,7 +24,9 @@ from .verdict import printable
 
 if t.TYPE_CHECKING:
     from .guard.host import Host
+    from .judge.backtest import BacktestOptions
     from .judge.connection import Connection
+    from .judge.recording import Recording
     from .ledger import Ledger
 
 OK, VIOLATION, ERROR, WAITING, PAGED = 0, 1, 2, 4, 5
@@ -39,6 +41,8 @@ One model of the ensemble runs as a canary; this command shows and ends such a r
   qsc status            what runs, what is judged, until when, and the way back
   qsc check             judge the canary now, changing nothing
   qsc gate --model M    would model M pass the quality gate now?
+  qsc plan --model M    what would a run of M be: when judged, what can it see?
+  qsc backtest --model M  how would runs of M have ended on recorded telemetry?
   qsc scoreboard        the monitor's last report
   qsc rollback          restore the baseline now, and prove it (root)
   qsc log               what happened on this host
@@ -103,6 +107,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     gate.add_argument("--mode", choices=("canary", "collection"), default="canary")
     gate.add_argument("--json", action="store_true", help="the result as JSON")
+    plan = add("plan", "say what a run would be before it begins, changing nothing")
+    _judging_arguments(plan)
+    plan.add_argument("--cutover", default="", help="look at the telemetry after this only (as for the gate)")
+    plan.add_argument("--json", action="store_true", help="the result as JSON")
+    backtest = add("backtest", "replay recorded telemetry as if canaries had run on it, changing nothing")
+    _judging_arguments(backtest)
+    backtest.add_argument("--since", default="", help="2026-01-10T05:43:15Z, epoch ms or stream ID")
+    backtest.add_argument("--until", default="", help="the same; default: all there is")
+    backtest.add_argument("--every", type=float, metavar="S", help="s between two starts (default: 300, or more)")
+    backtest.add_argument("--starts", type=int, metavar="N", help="at most N starts (default: 200)")
+    backtest.add_argument("--history", type=int, metavar="N", help="decisions before the first start (default: 20)")
+    backtest.add_argument(
+        "--degradation",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="plant one and see when it is found: standard, collapse:HOLD:0.9, shrink:0.1, dropout:0.5, constant; "
+        "@SECONDS after the start (default 3600); may be repeated",
+    )
+    backtest.add_argument("--seed", type=int, default=0, help="of what is planted (default 0)")
+    backtest.add_argument("--markdown", default="", metavar="PATH", help="write the report there")
+    backtest.add_argument("--svg", default="", metavar="PATH", help="write the picture there")
+    backtest.add_argument("--json", action="store_true", help="the result as JSON, with every run")
     add("scoreboard", "print the report of the monitor's last check")
     rollback = add("rollback", "restore the baseline now and prove it; does nothing where it already runs")
     rollback.add_argument("--id", default="", help="end this run only; refused when another one is in flight")
@@ -124,6 +151,21 @@ def _parser() -> argparse.ArgumentParser:
     unit.add_argument("name", choices=tuple(_UNITS))
     unit.add_argument("--drill", action="store_true", help="under a drill, for its scratch engine")
     return parser
+
+
+def _judging_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="the model that would be the canary")
+    parser.add_argument(
+        "--policy", action="append", default=[], metavar="POLICY", help="strict or sequential (default: both)"
+    )
+    parser.add_argument(
+        "--alias", action="append", default=[], metavar="NAME=MODEL", help="beside the settings; may be repeated"
+    )
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=NUMBER", help="over the settings; may be repeated"
+    )
+    parser.add_argument("--file", default="", help='JSON lines {"ms": ..., "fields": {...}}; default: the stream')
+    parser.add_argument("--duration", type=float, metavar="S", help="s of a run (default: the settings')")
 
 
 def _host() -> Host:
@@ -247,6 +289,129 @@ def _gate(options: argparse.Namespace) -> int:
     else:
         say("\n".join(gate_lines(result)))
     return result.exit_code
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from .judge.backtest import BacktestOptions
+    from .judge.plan import plan
+    from .tell.backtest import plan_result
+
+    settings = _replayed_settings(options)
+    asked = BacktestOptions.from_dict({**_replaying(options, settings), "since": options.cutover})
+    recorded = _recorded(options, settings, asked)
+    with _Progress() as tick:
+        result = plan_result(plan(recorded, asked, tick))
+    say(json.dumps(result, indent=1) if options.json else "\n".join(result["report_lines"]))
+    return OK
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    from .judge.backtest import BacktestOptions, backtest
+    from .tell.backtest import backtest_result
+
+    settings = _replayed_settings(options)
+    names = ("since", "until", "starts", "history", "degradation", "seed")
+    own = {name: getattr(options, name) for name in names}
+    asked = BacktestOptions.from_dict({**_replaying(options, settings), **own, "every_s": options.every})
+    recorded = _recorded(options, settings, asked)
+    with _Progress() as tick:
+        result = backtest_result(backtest(recorded, asked, tick))
+    for option, content in (("markdown", result["report"]), ("svg", result["plot"])):
+        if getattr(options, option):
+            _write_page(option, getattr(options, option), content)
+    if options.json:
+        kept = {name: value for name, value in result.items() if name not in ("report", "plot")}
+        say(json.dumps(kept, indent=1))
+    else:
+        say("\n".join(result["report_lines"]))
+    return OK
+
+
+def _replayed_settings(options: argparse.Namespace) -> Settings:
+    """Those of the host; a file can be replayed where none are installed."""
+    path = Paths().config
+    return Settings() if options.file and not path.exists() else Settings.load(path)
+
+
+def _recorded(options: argparse.Namespace, settings: Settings, asked: BacktestOptions) -> Recording:
+    from .judge import recording
+    from .judge.stream import StreamReader
+
+    if options.file:
+        return recording.from_file(options.file, asked.monitor.dialect, asked.part, settings.match)
+    with StreamReader(_connection(settings, Paths()), settings.stream, settings.match) as reader:
+        return recording.from_stream(reader, asked.monitor.dialect, asked.part)
+
+
+def _replaying(options: argparse.Namespace, settings: Settings) -> dict[str, t.Any]:
+    """What a backtest and a plan take from the settings, and from the command line."""
+    judging = settings.judging()
+    names = ("ignore_models", "min_events", "window_events", "stale_after", "max_wait")
+    limits = {name: _number(name, text) for name, text in _pairs("limit", options.limit).items()}
+    return {
+        **{name: judging[name] for name in names},
+        "aliases": {**settings.aliases, **_pairs("alias", options.alias)},
+        "limits": {**settings.limits, **limits},
+        "interval_s": settings.interval_s,
+        "duration_s": settings.duration_s if options.duration is None else options.duration,
+        "model": options.model,
+        "policy": options.policy,
+        "run_policy": settings.policy,
+    }
+
+
+def _pairs(option: str, given: t.Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not (name and separator and value):
+            raise BadInput(f"--{option} {text!r:.80} is not NAME=VALUE", remedy=f"Use --{option} NAME=VALUE.")
+        found[name] = value
+    return found
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(f"--limit {name}={text!r:.80} is not a number", remedy="Use --limit NAME=NUMBER.") from None
+
+
+def _write_page(option: str, path: str, content: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8", errors="replace") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise BadInput(
+            f"--{option} {path!r:.200} cannot be written: {error.strerror or error}", remedy="Name another file."
+        ) from error
+
+
+class _Progress:
+    """A bar on the terminal; nothing where standard error is none."""
+
+    _WIDTH = 30
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._parts = -1
+
+    def __enter__(self) -> t.Callable[[int, int], None]:
+        return self._tick
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._parts >= 0:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+    def _tick(self, done: int, total: int) -> None:
+        parts = 100 * done // total
+        if not self._shown or parts == self._parts:
+            return
+        self._parts = parts
+        full = self._WIDTH * done // total
+        sys.stderr.write(f"\r[{'#' * full}{'.' * (self._WIDTH - full)}] {done} of {total} runs")
+        sys.stderr.flush()
 
 
 def _now() -> float:
@@ -403,6 +568,8 @@ SUBCOMMANDS: t.Mapping[str, t.Callable[[argparse.Namespace], int]] = {
     "status": _status,
     "check": _check,
     "gate": _gate,
+    "plan": _plan,
+    "backtest": _backtest,
     "scoreboard": _scoreboard,
     "rollback": _rollback,
     "log": _log,

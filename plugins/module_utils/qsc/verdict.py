@@ -18,6 +18,8 @@ VERDICTS = ("ok", "waiting", "violation", "inconclusive", "transient")
 STATUSES = ("GO", "WAIT", "NO-GO")
 LIMIT = 1 << 18
 """Bytes: a larger verdict is not one."""
+HALF_JUDGED = 0.5
+"""A run of which a smaller share of its checks could judge is not safe: it was hardly watched."""
 _MOST_VIOLATIONS = 200
 _LAST_MOMENT = 1e11
 

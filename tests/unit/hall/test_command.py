@@ -20,9 +20,12 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import QscEr
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import drill, rollback
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import DrillPaths
 from helpers.machine import Machine, Unit
+from helpers.recorded import lines, record
 from helpers.samples import COLLAPSE
 
-SUBCOMMANDS = ("status", "check", "gate", "scoreboard", "rollback", "log", "acknowledge", "drill", "unit")
+SUBCOMMANDS = (
+    "status", "check", "gate", "plan", "backtest", "scoreboard", "rollback", "log", "acknowledge", "drill", "unit",
+)  # fmt: skip
 Run = t.Callable[..., tuple[int, str, str]]
 
 
@@ -74,7 +77,8 @@ def test_the_table_of_subcommands_is_whole() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("fly",), ("gate",), ("gate", "--model"), ("gate", "--model", "x", "--mode", "y"), ("unit",), ("unit", "x"),
+    [(), ("fly",), ("gate",), ("plan",), ("backtest",), ("backtest", "--model", "x", "--starts", "many"),
+     ("gate", "--model"), ("gate", "--model", "x", "--mode", "y"), ("unit",), ("unit", "x"),
      ("log", "-n", "many"), ("status", "extra"), ("rollback", "--force")],
 )  # fmt: skip
 def test_usage_errors_end_with_2(run: Run, arguments: tuple[str, ...]) -> None:
@@ -424,3 +428,117 @@ def test_the_units_of_a_drill_leave_the_run_alone(run: Run, machine: Machine) ->
 def test_there_is_no_engine_but_that_of_a_drill(run: Run, machine: Machine) -> None:
     code, _out, err = run("unit", "engine")
     assert (code, err) == (2, "qsc unit: the agent has no engine but that of a drill. Run: qsc drill\n")
+
+
+@pytest.fixture(scope="module")
+def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An hour and a half at ten decisions a minute."""
+    return record(tmp_path_factory.mktemp("telemetry"), lines(900))
+
+
+SHORT = ("--model", "patchtst", "--duration", "1800")
+
+
+def test_backtest_of_a_file(machine: Machine, run: Run, telemetry: Path, tmp_path: Path) -> None:
+    page, picture = tmp_path / "page.md", tmp_path / "picture.svg"
+    asked = ("backtest", *SHORT, "--file", str(telemetry), "--starts", "4")
+    code, out, err = run(*asked, "--markdown", str(page), "--svg", str(picture))
+    assert (code, err) == (0, "")  # no bar where nobody looks at a terminal
+    assert "backtest  patchtst on 900 decisions of the file" in out
+    assert "strict      " in out
+    assert "sequential  " in out
+    assert page.read_text().startswith("# Backtest")
+    assert picture.read_text().startswith("<svg ")
+    code, out, err = run(*asked, "--policy", "strict", "--json", "--degradation", "constant@60", "--seed", "3")
+    data = json.loads(out)
+    assert (code, err, data["seed"]) == (0, "", 3)
+    assert [item["policy"] for item in data["policies"]] == ["strict"]
+    assert data["policies"][0]["degradations"][0]["degradation"] == "constant@60"
+    assert "plot" not in data
+
+
+def test_backtest_needs_no_settings_for_a_file(machine: Machine, run: Run, telemetry: Path) -> None:
+    machine.paths.config.unlink()
+    code, out, _err = run("backtest", *SHORT, "--file", str(telemetry), "--starts", "2")
+    assert code == 0
+    assert "patchtst" in out
+    code, _out, err = run("backtest", *SHORT)
+    assert code == 2
+    assert "Install the agent" in err
+
+
+def test_backtest_takes_aliases_and_limits_over_the_settings(machine: Machine, run: Run, telemetry: Path) -> None:
+    asked = ("--file", str(telemetry), "--starts", "2", "--duration", "1800", "--json", "--policy", "strict")
+    code, out, _err = run("backtest", "--model", "net", "--alias", "patchtst=net", "--limit", "min_std=0.3", *asked)
+    assert code == 0
+    found = json.loads(out)["policies"][0]
+    assert found["rolled_back"] == found["starts"]
+    assert "flat_predictions (net)" in found["rules"]
+
+
+def test_plan_of_a_file(machine: Machine, run: Run, telemetry: Path) -> None:
+    code, out, err = run("plan", *SHORT, "--file", str(telemetry))
+    assert (code, err) == (0, "")
+    assert "plan      patchtst: 30 min under strict" in out
+    assert "history   sequential would have rolled back" in out
+    code, out, _err = run("plan", *SHORT, "--file", str(telemetry), "--json", "--cutover", "1768002000000")
+    assert code == 0
+    assert json.loads(out)["decisions"] < 900
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--alias", "x"), "--alias 'x' is not NAME=VALUE"),
+        (("--alias", "=x"), "--alias '=x' is not NAME=VALUE"),
+        (("--limit", "min_std=low"), "--limit min_std='low' is not a number"),
+        (("--limit", "speed=1"), "limits: unknown limit 'speed'"),
+        (("--policy", "lenient"), "policy='lenient' is unknown"),
+        (("--duration", "0"), "duration_s=0.0 is out of range"),
+        (("--model", "tft"), "model='tft' never votes in the file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["backtest", "plan"])
+def test_a_replay_names_what_cannot_be_meant(
+    machine: Machine, run: Run, telemetry: Path, name: str, arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run(name, *SHORT, "--file", str(telemetry), *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"qsc {name}: ")
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--since", "soon"), "since='soon' cannot be read"),
+        (("--since", "2030-01-01T00:00:00Z"), "holds no decision after 2030-01-01T00:00:00"),
+        (("--every", "0"), "every_s=0.0 is out of range"),
+        (("--degradation", "fall"), "degradation='fall' is not a degradation"),
+        (("--seed", "-1"), "seed=-1 is out of range"),
+        (("--history", "5000"), "too few for one start with 5000 before it"),
+        (("--starts", "2", "--svg", "/nonexistent/x.svg"), "--svg '/nonexistent/x.svg' cannot be written"),
+    ],
+)
+def test_a_backtest_names_what_cannot_be_meant(
+    machine: Machine, run: Run, telemetry: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run("backtest", *SHORT, "--file", str(telemetry), *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_the_bar_is_for_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with command._Progress() as tick:
+        for done in range(1, 201):
+            tick(done, 200)
+    text = shown.getvalue()
+    assert "[###############...............] 100 of 200 runs" in text
+    assert text.count("\r[") == 101  # once a percent
+    assert text.endswith("\r\033[K")

@@ -259,3 +259,12 @@ def test_what_cannot_have_been_learnt_is_refused(wrong: dict[str, t.Any]) -> Non
 def test_what_is_no_frame_is_refused(raw: t.Any) -> None:
     with pytest.raises(ValueError, match="not the fields"):
         Frame.from_dict(raw)
+
+
+def test_blocks_that_take_turns_are_no_more_than_independent() -> None:
+    """Their correlations add up to less than -1/2: no time, and no spread, can be made of that."""
+    row = [0.0, 1.0] * 30
+    blocks = Blocks(decisions=60, span_s=3600.0, means={name: list(row) for name in METRICS})
+    frame = learn(blocks, 0.5, 21_600.0)
+    assert frame.tau_s == 30.0  # half a block of 60 s
+    assert all(0.05 < spread < 0.5 for spread in frame.spreads.values())

@@ -21,14 +21,13 @@ from ..errors import Busy, NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, is_stopped, lock_holder, read_bounded, timestamp, try_io, write_atomic
 from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
-from ..verdict import Verdict
+from ..verdict import HALF_JUDGED, Verdict
 from . import activation, page, resume, rollback, systemd
 from .host import Host
 from .rollback import Finding
 
 MISSED_LIMIT = 4
 """More checks missed in a row than this end the run."""
-HALF_JUDGED = 0.5
 _LOCK_WAIT_S = 10.0
 _SETTLING_S = 60.0
 """s: how long a deliberate restart of the engine may take before it counts as down."""

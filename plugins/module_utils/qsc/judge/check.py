@@ -154,6 +154,14 @@ class Window:
         vote = decision.votes.get(model)
         self.voted.append((decision.id, vote is not None and not vote.shadow))
 
+    def figures(self, model: str) -> tuple[ModelFigures, EnsembleFigures]:
+        """The figures of the canary and of the ensemble."""
+        summary = self.summary
+        return (
+            model_figures(model, summary.models.get(model, ModelSummary()), summary.events),
+            ensemble_figures(summary),
+        )
+
     @property
     def newest_first(self) -> list[tuple[StreamId, bool]]:
         """In which decisions the canary voted, whichever way they were added."""
@@ -230,7 +238,12 @@ def patience(reader: StreamReader, options: MonitorOptions) -> tuple[float, floa
     """The stale limit and the longest wait; what is ``auto`` follows from the decisions before the marker."""
     if options.stale_after is not None and options.max_wait is not None:
         return options.stale_after, options.max_wait
-    cadence = Cadence.of(entry.id for entry in reader.newest(SAMPLE, ZERO, options.since))
+    return patience_from((entry.id for entry in reader.newest(SAMPLE, ZERO, options.since)), options)
+
+
+def patience_from(before: t.Iterable[StreamId], options: MonitorOptions) -> tuple[float, float]:
+    """The same from the newest ``SAMPLE`` decisions before the marker."""
+    cadence = Cadence.of(before)
     stale_after = cadence.stale_after_s if options.stale_after is None else options.stale_after
     return stale_after, cadence.max_wait_s(options.min_events) if options.max_wait is None else options.max_wait
 
@@ -261,16 +274,14 @@ def _unreadable(
     )  # fmt: skip
 
 
-def judge(stream: str, options: MonitorOptions, window: Window, lost: str, moment: Moment) -> CheckResult:
-    """What ``strict`` says of a window; ``lost``: why telemetry is missing, "" when none is."""
+def judge(
+    stream: str, options: MonitorOptions, window: Window, lost: str, moment: Moment, *, others: bool = True
+) -> CheckResult:
+    """What ``strict`` says of a window; ``lost``: why telemetry is missing, "" when none is. Without ``others`` what is
+    shown only of the other models is left out."""
     summary, limits = window.summary, options.limits
-    canary = model_figures(options.model, summary.models.get(options.model, ModelSummary()), summary.events)
-    ensemble = ensemble_figures(summary)
-    others = tuple(
-        model_figures(name, model, summary.events)
-        for name, model in sorted(summary.models.items())
-        if name != options.model
-    )
+    canary, ensemble = window.figures(options.model)
+    shown = incumbents(summary, options.model) if others else ()
     enough = summary.events >= options.min_events
     blockers = rules.judge_blockers(summary)
     ours = [item for item in blockers if item.subject in (options.model, rules.STREAM)]
@@ -284,7 +295,7 @@ def judge(stream: str, options: MonitorOptions, window: Window, lost: str, momen
         # without a single vote there is nothing to measure: that is canary_missing, once the grace of the start is over
         ours += rules.judge_model(canary, limits) if canary.samples else []
         ours += rules.judge_ensemble(ensemble, limits, weight=options.weight)
-        theirs += [item for model in others if model.voting for item in rules.judge_model(model, limits)]
+        theirs += [item for model in shown if model.voting for item in rules.judge_model(model, limits)]
     else:
         ours += rules.judge_early(canary, _span_s(window.newest_first), limits)
 
@@ -309,9 +320,16 @@ def judge(stream: str, options: MonitorOptions, window: Window, lost: str, momen
         elapsed_s=moment.elapsed_s,
         stale_after_s=moment.stale_after_s,
         max_wait_s=moment.max_wait_s,
-        models=(canary, *others),
+        models=(canary, *shown),
         ensemble=ensemble,
         ignored=dict(summary.ignored),
+    )
+
+
+def incumbents(summary: Summary, canary: str) -> tuple[ModelFigures, ...]:
+    """The figures of the models beside the canary."""
+    return tuple(
+        model_figures(name, model, summary.events) for name, model in sorted(summary.models.items()) if name != canary
     )
 
 

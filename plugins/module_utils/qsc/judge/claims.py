@@ -197,7 +197,7 @@ class Evidence:
             self.alarms[claim.name] = (cusum.length, self.newest[claim.name] / cusum.length)
 
     def _increment(self, claim: Claim, metric: str, value: float) -> float:
-        m0, m1 = _ends(claim)
+        m0, m1 = ends(claim)
         variance = self._variance(claim, metric, m0)
         if m0 == m1 or variance is None:
             return 0.0
@@ -228,6 +228,12 @@ class Evidence:
         names = [HARD_METRIC] if claim.metric == HARD_METRIC else list(ACTIONS)
         factors = self._factors(names) or self._factors(ACTIONS)
         return m0 * (1 - m0) * max(factors) if factors else None
+
+    def strays(self, claim: Claim) -> float | None:
+        """The standard deviation of a bucket's mean at the limit, as it was learnt and as the change detector sees it;
+        None: unknown."""
+        learnt = self._learnt(claim, ends(claim)[0])
+        return None if learnt is None else math.sqrt(learnt)
 
     def _factors(self, names: t.Iterable[str]) -> list[float]:
         """Of each share that was learnt and lies off the ends: its variance by that of one independent decision."""
@@ -383,7 +389,7 @@ _BEHIND = {STD: ("y1", "y2", "log_variance"), RANGE: ("log_range",)}
 """The series whose neighbours must not resemble each other."""
 
 
-def _ends(claim: Claim) -> tuple[float, float]:
+def ends(claim: Claim) -> tuple[float, float]:
     """The figure at the limit and after the change that is looked for, as the change detector sees them."""
     if claim.metric in (STD, RANGE):
         power = _POWER[claim.metric]

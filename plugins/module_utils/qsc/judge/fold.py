@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from .buckets import LEAST_VOTES, MINUTE_MS, Stretch, count_of, observe
-from .claims import Claim, Evidence
+from .claims import Claim, Evidence, Reading
 from .cutover import StreamId
 from .decisions import ACTIONS, Decision
 from .frame import Frame
@@ -90,6 +90,10 @@ class Fold:
     first_vote_ms: int = 0
     last_vote_ms: int = 0
     silent: int = 0
+    _window: tuple[int, Stretch] = field(default_factory=lambda: (-1, Stretch()), init=False, repr=False, compare=False)
+    _readings: tuple[int, list[Reading]] = field(
+        default_factory=lambda: (-1, []), init=False, repr=False, compare=False
+    )
 
     @classmethod
     def new(
@@ -128,8 +132,16 @@ class Fold:
             self.minute = Stretch()
 
     def window(self) -> Stretch:
-        """The newest minutes, see ``RECENT_S``."""
-        return self.minutes.window(self.minute)
+        """The newest minutes, see ``RECENT_S``; it changes with a decision only."""
+        if self._window[0] != self.summary.events:
+            self._window = self.summary.events, self.minutes.window(self.minute)
+        return self._window[1]
+
+    def readings(self) -> list[Reading]:
+        """What is known of each claim; it changes with a bucket only."""
+        if self._readings[0] != self.evidence.buckets:
+            self._readings = self.evidence.buckets, self.evidence.read()
+        return self._readings[1]
 
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""

@@ -151,7 +151,8 @@ def learn(blocks: Blocks, centre: float, duration_s: float) -> Frame:
     for name, row in usable.items():
         step = max(BLOCK_S, blocks.span_s / len(row))
         together = math.ceil(LEAST_VOTES / (rate * step) - 1e-9) if rate > 0 else 1
-        taus[name] = step * (0.5 + correlation_sum(row, together))
+        # neighbours that differ more than chance has it never count for more than independent ones
+        taus[name] = step * (0.5 + max(0.0, correlation_sum(row, together)))
     tau = max(taus.values(), default=0.0)
     length = min(max(10 * tau, LEAST_BUCKET_S), MOST_BUCKET_S) if taus else MOST_BUCKET_S
     length = 60.0 * math.ceil(length / 60 - 1e-9)

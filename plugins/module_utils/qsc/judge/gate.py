@@ -162,12 +162,7 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
         warnings.append(f"nothing is compared with before the cutover: {error.message}")
     _known_models(options, summary)
 
-    models = tuple(model_figures(name, summary.models[name], summary.events) for name in sorted(summary.models))
-    ensemble = ensemble_figures(summary)
-    blockers = tuple(rules.judge_blockers(summary))
-    found = _judge(models, ensemble, blockers, options)
-    against = _against(models, found, options)
-    against.extend(item for item in blockers if item not in against)
+    models, ensemble, blockers, found, against = findings(summary, options)
     if truncated:
         against.append(Violation(rules.TRUNCATED, rules.STREAM, None, None, f"Truncated telemetry: {truncated}"))
     cadence = Cadence.of(newest)
@@ -203,6 +198,27 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
         frame=frame.to_dict() if frame is not None else None,
         claims=claims,
     )
+
+
+class Findings(t.NamedTuple):
+    """What the rules say of a summary: every violation by model, and ``against``: those that refuse."""
+
+    models: tuple[ModelFigures, ...]
+    ensemble: EnsembleFigures
+    blockers: tuple[Violation, ...]
+    found: dict[str, list[Violation]]
+    against: list[Violation]
+
+
+def findings(summary: Summary, options: GateOptions) -> Findings:
+    """Hold a summary against the rules; how many decisions it has is not looked at."""
+    models = tuple(model_figures(name, summary.models[name], summary.events) for name in sorted(summary.models))
+    ensemble = ensemble_figures(summary)
+    blockers = tuple(rules.judge_blockers(summary))
+    found = _judge(models, ensemble, blockers, options)
+    against = _against(models, found, options)
+    against.extend(item for item in blockers if item not in against)
+    return Findings(models, ensemble, blockers, found, against)
 
 
 def _known_models(options: GateOptions, summary: Summary) -> None:

@@ -49,8 +49,8 @@ class GateOptions:
         mode = given.get("mode", CANARY)
         if mode not in LEAST_EVENTS:
             raise BadInput(f"mode={mode!r:.80} is unknown", remedy="Use canary or collection.")
-        min_events = _count("min_events", given.get("min_events", LEAST_EVENTS[mode]), 1)
-        max_events = _count("max_events", given.get("max_events", 0), 0)
+        min_events = whole("min_events", given.get("min_events", LEAST_EVENTS[mode]), 1)
+        max_events = whole("max_events", given.get("max_events", 0), 0)
         if max_events and max_events < min_events:
             raise BadInput(
                 f"max_events={max_events} is below min_events={min_events}: the gate could never pass",
@@ -85,11 +85,10 @@ def _duration(given: t.Mapping[str, t.Any]) -> float:
     return number("duration_s", given.get("duration_s", DURATION_S), 1, 30 * 86_400)
 
 
-def _count(option: str, value: t.Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10_000_000:
-        raise BadInput(
-            f"{option}={value!r:.80} is out of range", remedy=f"Use a whole number from {least} to 10000000."
-        )
+def whole(option: str, value: t.Any, least: int, most: int = 10_000_000) -> int:
+    """A whole number within bounds; raises BadInput."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadInput(f"{option}={value!r:.80} is out of range", remedy=f"Use a whole number from {least} to {most}.")
     return int(value)
 
 
@@ -129,8 +128,8 @@ class MonitorOptions:
     def from_dict(cls, raw: t.Mapping[str, t.Any], *, model: str, since: StreamId) -> MonitorOptions:
         """Check and take the judging options of a record or of the module (None = default). Raises BadInput."""
         given = {name: value for name, value in raw.items() if value is not None}
-        min_events = _count("min_events", given.get("min_events", 200), 1)
-        window_events = _count("window_events", given.get("window_events", 2000), 1)
+        min_events = whole("min_events", given.get("min_events", 200), 1)
+        window_events = whole("window_events", given.get("window_events", 2000), 1)
         if window_events < min_events:
             raise BadInput(
                 f"window_events={window_events} is below min_events={min_events}: nothing could ever be judged",

@@ -29,6 +29,7 @@ from .check import (
     Progress,
     begin,
     gone,
+    incumbents,
     newest_age_s,
     not_yet,
     patience,
@@ -76,7 +77,12 @@ def learn_from(reader: StreamReader, model: str, dialect: Dialect, until: Stream
     found: list[Observation] = [
         observe(parse(entry.id, entry.fields, dialect), model) for entry in reader.newest(HISTORY, ZERO, until)
     ]
-    blocks, centre = blocks_of(found[::-1])
+    return learn_of(found[::-1], duration_s)
+
+
+def learn_of(history: t.Sequence[Observation], duration_s: float) -> Frame:
+    """The same from the observations (oldest first) themselves, at most ``HISTORY``."""
+    blocks, centre = blocks_of(history)
     return learn(blocks, centre, duration_s)
 
 
@@ -143,14 +149,20 @@ def _advance(
 
 
 def result_of(
-    stream: str, options: MonitorOptions, fold: Fold, lost: str, moment: Moment, *, behind: bool = False
+    stream: str,
+    options: MonitorOptions,
+    fold: Fold,
+    lost: str,
+    moment: Moment,
+    *,
+    behind: bool = False,
+    others: bool = True,
 ) -> CheckResult:
-    """What this policy says of what was folded; ``behind``: a part of the stream is still unread."""
+    """What this policy says of what was folded; ``behind``: a part of the stream is still unread. Without ``others``
+    what is shown only is left out: the other models, and the claims in words."""
     summary, limits, name = fold.summary, options.limits, options.model
     canary = model_figures(name, summary.models.get(name, ModelSummary()), summary.events)
-    others = tuple(
-        model_figures(other, model, summary.events) for other, model in sorted(summary.models.items()) if other != name
-    )
+    shown = incumbents(summary, name) if others else ()
     enough = summary.events >= options.min_events
     blockers = rules.judge_blockers(summary)
     ours = [item for item in blockers if item.subject in (name, rules.STREAM)]
@@ -160,10 +172,10 @@ def result_of(
     if moment.watched_s >= limits.start_grace and not behind:
         ours += rules.judge_lag(moment.lag_s, moment.stale_after_s)
     ours += _immediate(fold, options, canary.shadow)
-    readings = fold.evidence.read()
+    readings = fold.readings()
     if enough:
         ours += [wording.violation(item, fold.evidence.frame, name) for item in readings if item.state == VIOLATED]
-        theirs += [item for model in others if model.voting for item in rules.judge_model(model, limits)]
+        theirs += [item for model in shown if model.voting for item in rules.judge_model(model, limits)]
     else:
         ours += rules.judge_early(canary, (fold.last_vote_ms - fold.first_vote_ms) / 1000, limits)
     word = _status(ours, readings, enough and canary.samples > 0 and not behind)
@@ -184,11 +196,11 @@ def result_of(
         elapsed_s=moment.elapsed_s,
         stale_after_s=moment.stale_after_s,
         max_wait_s=moment.max_wait_s,
-        models=(canary, *others),
-        ensemble=ensemble_figures(summary),
+        models=(canary, *shown),
+        ensemble=ensemble_figures(summary) if others else None,
         ignored=dict(summary.ignored),
-        claims=tuple(wording.claim(item, fold.evidence.frame, summary.events) for item in readings),
-        frame=fold.evidence.frame.to_dict(),
+        claims=tuple(wording.claim(item, fold.evidence.frame, summary.events) for item in readings) if others else (),
+        frame=fold.evidence.frame.to_dict() if others else None,
     )
 
 

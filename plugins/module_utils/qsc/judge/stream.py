@@ -51,6 +51,20 @@ class Entry(t.NamedTuple):
     fields: Fields
 
 
+def wanted_fields(match: t.Mapping[str, str] | None) -> Fields:
+    """The option ``match`` as pairs in bytes."""
+    return [(str(name).encode(), str(value).encode()) for name, value in (match or {}).items()]
+
+
+def selected(found: Fields, wanted: Fields) -> bool:
+    """Whether an entry has all the fields it must have, and no second value of any."""
+    for name, value in wanted:
+        values = [other for field_name, other in found if field_name == name]
+        if not values or any(other != value for other in values):
+            return False
+    return True
+
+
 class StreamReader:
     """Reads one stream. ``match`` {field: value} selects entries, all of them must hold.
 
@@ -71,7 +85,7 @@ class StreamReader:
             raise BadInput(f"stream={stream!r:.80} is not a key", remedy="Name the Redis stream of the decisions.")
         self.connection = connection
         self.stream = stream
-        self._match = [(str(name).encode(), str(value).encode()) for name, value in (match or {}).items()]
+        self._match = wanted_fields(match)
         self._budget_s = budget_s
         self._meter = _Meter(budget_bytes)
         self._end: float | None = None
@@ -175,11 +189,7 @@ class StreamReader:
                 return
 
     def _selected(self, found: Fields) -> bool:
-        for name, wanted in self._match:
-            values = [value for field_name, value in found if field_name == name]
-            if not values or any(value != wanted for value in values):
-                return False
-        return True
+        return selected(found, self._match)
 
     @property
     def _where(self) -> str:
