@@ -9,6 +9,7 @@ A further policy of the monitor is one more line in ``COLUMNS``.
 
 from __future__ import annotations
 
+import bisect
 import typing as t
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from battery.fixtures import CANARY, FIXTURES, SEED, Fixture, Telemetry, confide
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import QscError
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import rules
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.check import INCONCLUSIVE, OK, VIOLATION, check
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.claims import KEPT
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection import Connection
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cutover import StreamId
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.gate import evaluate
@@ -29,6 +31,8 @@ from helpers.telemetry import STREAM, entry
 START_MS = 1_768_003_200_000
 STEP_MS = 10_000
 HOUR_S = 3600.0
+LOOKS = tuple(tenth / 6 for tenth in range(3, 37))
+"""Hours since the activation at which ``sequential`` looks: every ten minutes from the first half hour on."""
 _DERIVED = (rules.GATE_FAILED, rules.NO_GO)
 # How one would feed a rank test: an action that is none of these has no number.
 _NUMBERS = {"BUY": 1.0, "HOLD": 0.0, "SELL": -1.0}
@@ -36,11 +40,12 @@ _NUMBERS = {"BUY": 1.0, "HOLD": 0.0, "SELL": -1.0}
 
 class Finding(t.NamedTuple):
     """What a judge says. ``rules``: the codes against the canary, "refused", or the metrics that failed; ``told``:
-    the figures."""
+    the figures; ``status``: the monitor's last word on a canary it did not catch, GO or WAIT (never promoted)."""
 
     caught: bool
     rules: tuple[str, ...]
     told: str
+    status: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,21 +76,36 @@ class MemoryReader(StreamReader):
         cutover = case.rows[len(case.telemetry.before) - 1][0]
         self.marker = StreamId(cutover, 0)
         self.now_ms = cutover + round(hours * HOUR_S * 1000) + 1000
-        self._seen = [(ms, row) for ms, row in case.rows if ms < self.now_ms]
+        seen = [(ms, row) for ms, row in case.rows if ms < self.now_ms]
+        self._times, self._rows = [ms for ms, _row in seen], [row for _ms, row in seen]
 
     def _call(self, *command: t.Any) -> t.Any:
         if command[0] == "TIME":
             return [str(self.now_ms // 1000).encode(), str(self.now_ms % 1000 * 1000).encode()]
         if command[0] == "XINFO":
-            first, last, count = self._seen[0][1], self._seen[-1][1], len(self._seen)
+            first, last, count = self._rows[0], self._rows[-1], len(self._rows)
             counts = [b"length", count, b"entries-added", count, b"max-deleted-entry-id", b"0-0"]
             return [*counts, b"last-generated-id", last[0], b"first-entry", first, b"last-entry", last]
+        if command[0] == "XREAD":
+            return self._after(*command[1:])
         name, _stream, high, low, _word, count = command
         if name != "XREVRANGE" or high == "+":
             raise NotImplementedError(command)
-        least, most = StreamId.parse(low), StreamId.parse(high)
-        found = [row for ms, row in self._seen if least <= StreamId(ms, 0) <= most]
-        return found[::-1][:count]
+        begin, end = self._place(StreamId.parse(low)), self._place(StreamId.parse(high).next())
+        return self._rows[begin:end][::-1][:count]
+
+    def _after(self, *command: t.Any) -> t.Any:
+        """XREAD: the oldest entries after an ID, by stream; nil where there are none."""
+        word, count, streams, key, last = command
+        if (word, streams, key) != ("COUNT", "STREAMS", STREAM):
+            raise NotImplementedError(command)
+        begin = self._place(StreamId.parse(last).next())
+        found = self._rows[begin : begin + count]
+        return [[STREAM.encode(), found]] if found else None
+
+    def _place(self, low: StreamId) -> int:
+        """Where the entries from ``low`` on begin; all of the stream's have the sequence number 0."""
+        return bisect.bisect_left(self._times, low.ms + (low.seq > 0))
 
 
 def gate(case: Case) -> Finding:
@@ -113,10 +133,18 @@ def monitor(policy: str, looks: t.Sequence[float] = (6.0,)) -> Judge:
             options = MonitorOptions.from_dict(raw, model=CANARY, since=reader.marker)
             result, progress = check(reader, options, progress, hours * HOUR_S)
             if result.verdict == VIOLATION:
-                return Finding(True, *_against(result.violations))
-        return Finding(result.verdict == INCONCLUSIVE, (), "" if result.verdict == OK else result.message)
+                codes, told = _against(result.violations)
+                return Finding(True, codes, told if len(looks) == 1 else f"{told}, after {60 * hours:.0f} min")
+        if result.verdict != OK:
+            return Finding(result.verdict == INCONCLUSIVE, (), result.message, result.status)
+        return Finding(False, (), _unsure(result.claims), result.status)
 
     return judge
+
+
+def _unsure(claims: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    """The rules that are not certain to be kept, with value, interval and state."""
+    return "; ".join(claim["sentence"] for claim in claims if claim["state"] != KEPT)
 
 
 def _against(violations: t.Sequence[Violation]) -> tuple[tuple[str, ...], str]:
@@ -175,6 +203,7 @@ class Column(t.NamedTuple):
 COLUMNS = (
     Column("our gate", gate, True),
     Column("our monitor, `strict`", monitor("strict"), True),
+    Column("our monitor, `sequential`", monitor("sequential", LOOKS), True),
     Column("Mann-Whitney, defaults", mann_whitney(kayenta.MEAN_RATIO), False),
     Column("Mann-Whitney, `cles`", mann_whitney(kayenta.CLES), False),
 )

@@ -23,11 +23,23 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "playbooks" / "collections")]
 from battery import judges, kayenta  # noqa: E402
 from battery.fixtures import EVENTS, FIXTURES, SEED, SEEDS, Fixture  # noqa: E402
 
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.rules import WAIT  # noqa: E402
+
 PAGE = ROOT / "docs" / "degenerate-models.md"
 UNCHANGED = "unchanged"
+STRICT, SEQUENTIAL = "our monitor, `strict`", "our monitor, `sequential`"
 KEPT = Path(__file__).resolve().parent / "seeds.json"
 Findings = t.Mapping[str, t.Mapping[str, judges.Finding]]
-Caught = t.Mapping[str, t.Mapping[str, t.Sequence[int]]]
+BySeed = t.Mapping[str, t.Mapping[str, t.Sequence[int]]]
+
+
+class Kept(t.NamedTuple):
+    """Seeds by fixture and column: those with which the judge catches the canary, and those with which our monitor
+    does not but ends at WAIT."""
+
+    caught: BySeed
+    waits: BySeed
+
 
 HEAD = f"""\
 # Broken models, and who catches them
@@ -37,13 +49,18 @@ A model can be broken in ways that no crash shows. Here the reference engine's f
 cutover the canary (`patchtst`) is broken; the other models stay healthy. Three canaries are healthy and ought to pass.
 Everything is generated, and made by `make battery`. The figures are those of one seed ({SEED}); "k/{len(SEEDS)}" says
 in how many of {len(SEEDS)} other seeds the judge catches the canary. No fixture was changed after its outcome was
-known. The fixtures `unchanged` and `surer` and the column `cles` were added after the first run: the first shows false
-alarms that a replay cannot show, the other two are in favour of Mann-Whitney.
+known. The fixtures `unchanged` and `surer` and the columns `cles` and `sequential` were added after the first run:
+`unchanged` shows false alarms that a replay cannot show, `surer` and `cles` are in favour of Mann-Whitney, `sequential`
+is a policy that came later.
 
 - **our gate**: `gate.py` over the six hours after the cutover, with its default limits;
-- **our monitor**: `check.py` under the policy named, one check at the end of the six hours over its newest 2,000
+- **our monitor, `strict`**: `check.py` under this policy, one check at the end of the six hours over its newest 2,000
   decisions. A real one checks 720 times, so it sees these sooner, and is also wrong more often, see
-  [how-it-works.md](how-it-works.md);
+  [how-it-works.md](how-it-works.md#two-policies);
+- **our monitor, `sequential`**: `check.py` under this policy, {len(judges.LOOKS)} checks, every ten minutes from the
+  first half hour to the end of the six hours; the first violation counts, and it is told after how many minutes it was
+  found. As `strict` looks once here, that is no comparison of their speed. The 200th decision, from which rules are
+  judged, comes after 33 minutes: what is found after 30 is a blocker or an immediate trip;
 - **Mann-Whitney**: the test and the classification of Netflix' Kayenta (NetflixACAJudge), made after its documents and
   not its own program: interval of {100 * kayenta.CONFIDENCE:g} % around the Hodges-Lehmann shift, tolerance
   {kayenta.TOLERANCE}, direction `either`, NaN removed; the effect size is the ratio of the means (its default) or
@@ -53,11 +70,18 @@ alarms that a replay cannot show, the other two are in favour of Mann-Whitney.
   that is one of these two, and would not be one of three.
 
 A rule of ours is shown with its figure and its limit, a metric of Mann-Whitney's with p and the shift.
+
+A canary that our monitor does not catch ends GO or WAIT. Under `strict` GO says that no figure is beyond its limit,
+under `sequential` that every rule is certain to be kept; only a canary that ends GO is promoted. WAIT says that nothing
+is against it and that it is not certain all the same: the run is inconclusive, and the host returns to its baseline
+unless it was told otherwise. The rules that are not certain are shown with their figure and its interval;
+"WAIT k/{len(SEEDS)}" says in how many of the other seeds it ends so.
 """
 
 NOBODY = "What nobody catches"
 THEIRS = "What Mann-Whitney catches and we do not"
 OURS = "What we catch and Mann-Whitney does not"
+POLICIES = "Where our two policies differ"
 FALSE = "Healthy, and caught all the same"
 DRAW = "What depends on the draw"
 
@@ -73,7 +97,8 @@ WHY: t.Mapping[str, t.Mapping[str, str]] = {
         "rule of ours counts how often a number comes back. The number is the median, so nothing has shifted.",
         "shifted": "69 % is inside our limit of 70 %, and we judge against limits, not against the past. Mann-Whitney "
         "compares with the past, but as many BUY as SELL votes became HOLD: in that order of the three actions nothing "
-        "has moved.",
+        "has moved. `sequential` does not catch it either, "
+        "but does not promote it.",
     },
     THEIRS: {
         "surer": "A shift within our limits. We compare with fixed limits, so a model that is surer than it was is a "
@@ -91,7 +116,16 @@ WHY: t.Mapping[str, t.Mapping[str, str]] = {
         "fallback": "The numbers are good; they come from rules instead of the model. It is the source that tells.",
         "NaN once": "NaN is removed before the test, as documented. We refuse a model that was not a number once.",
         "copycat": "Not because we know a copy when we see it: the copy lifts the agreement of the ensemble, here to "
-        "the very limit. Where the others agree less it passes, and nothing else of ours stops it.",
+        "the very limit. Where the others agree less the gate and `strict` let it pass: no other rule "
+        "stops it.",
+    },
+    POLICIES: {
+        "shifted": "Nobody calls it a violation, and it is none. `strict` promotes it, for 69 % is below 70 %. "
+        "`sequential` asks for certainty that the long run is: the interval of six hours reaches beyond the limit, so "
+        "it is not promoted. A healthy canary with so many HOLD would fare no better.",
+        "copycat": "`strict` goes by the figure, so on one side of the limit it ends the run and on the other it says "
+        "GO. For `sequential` the interval holds the limit: neither a violation is certain nor that the rule is kept. "
+        "It never ends the run early, and it never promotes.",
     },
     FALSE: {
         "another model": "A canary is there because it is another model. A judge that compares it with the model it "
@@ -101,13 +135,25 @@ WHY: t.Mapping[str, t.Mapping[str, str]] = {
         "unchanged": "Mann-Whitney takes decisions for independent of each other. Those of one symbol resemble the "
         "ones before them, as in a real market, so the confidence of six hours wanders further than the test allows "
         "for, and a model that is as it was is found to be another one. The same decisions shuffled between before and "
-        "after gave no false alarm in 40 seeds.",
+        "after gave no false alarm in 40 seeds. `sequential` does not call that a violation, but it pays as well: "
+        "where the buckets of the confidence resemble their neighbours, it holds nothing about its spread for certain, "
+        "however far the figure is from the limit (0.15 from 0.05), and ends WAIT.",
+        "identical": "For `sequential` as `unchanged`.",
+        "another model": "For `sequential` as `unchanged`.",
+        "wide": "For `sequential` as `unchanged`: because buckets resemble each other, not because of what is broken.",
+        "surer": "For `sequential` as `unchanged`: because buckets resemble each other, not because of what is broken.",
+        "one symbol": "For Mann-Whitney and for `sequential` as `unchanged`, by the confidence, to which nothing was "
+        "done.",
+        "mixed scales": "For `sequential` as `unchanged`, in the range as well.",
+        "one number": "The repeated number pulls p10 and p90 together, to about .2 where .12 is the limit. With some "
+        "seeds the interval of `sequential` reaches the limit, and it ends WAIT: by the figure that is broken, though "
+        "no rule is violated.",
         "one busy symbol": "The actions have moved by a whole step with every seed. But the defaults of Kayenta want "
         "the ratio of the means to say so too; the mean of the encoded actions lies near 0, on whichever side the draw "
         "puts it, and the ratio of two such means says nothing. `cles` has no such trouble.",
         "half missing": "For Mann-Whitney as `unchanged`, from half of the votes.",
-        "copycat": "For us the agreement lies on the limit, a little above it or a little below. For Mann-Whitney as "
-        "`unchanged`.",
+        "copycat": "For our gate and `strict` the agreement lies on the limit, a little above it or a little below. "
+        "For Mann-Whitney as `unchanged`.",
     },
 }
 
@@ -124,21 +170,24 @@ FOOT = """\
 """
 
 
-def over_seeds() -> dict[str, dict[str, list[int]]]:
-    """The seeds of ``SEEDS`` with which each judge catches each fixture: {fixture: {column: seeds}}. Takes minutes."""
+def over_seeds() -> Kept:
+    """What each judge makes of each fixture with the seeds of ``SEEDS``. Takes minutes."""
     caught: dict[str, dict[str, list[int]]] = {}
+    waits: dict[str, dict[str, list[int]]] = {}
     for fixture in FIXTURES:
         by = caught[fixture.name] = {column.name: [] for column in judges.COLUMNS}
+        unsure = waits[fixture.name] = {column.name: [] for column in judges.COLUMNS}
         for seed in SEEDS:
             for name, finding in judges.judge_one(fixture, seed).items():
                 by[name] += [seed] * finding.caught
+                unsure[name] += [seed] * (finding.status == WAIT)
         print(f"{fixture.name:<24}{', '.join(f'{name} {len(seeds)}' for name, seeds in by.items())}", flush=True)
-    return caught
+    return Kept(caught, waits)
 
 
-def headings(fixture: Fixture, caught: Caught) -> list[str]:
+def headings(fixture: Fixture, found: Kept) -> list[str]:
     """Under which headings a fixture stands: by what most seeds say, and whether all of them say the same."""
-    by = caught[fixture.name]
+    by, waits = found.caught[fixture.name], found.waits[fixture.name]
 
     def most(*, ours: bool) -> bool:
         return any(2 * len(by[column.name]) > len(SEEDS) for column in judges.COLUMNS if column.ours == ours)
@@ -150,73 +199,102 @@ def headings(fixture: Fixture, caught: Caught) -> list[str]:
         titles.append(THEIRS if most(ours=False) else NOBODY)
     elif not most(ours=False):
         titles.append(OURS)
-    if any(0 < len(seeds) < len(SEEDS) for seeds in by.values()) and not as_unchanged(fixture, caught):
+    if by[STRICT] != by[SEQUENTIAL] or 2 * len(waits[SEQUENTIAL]) > len(SEEDS):
+        titles.append(POLICIES)
+    wavers = any(0 < len(seeds) < len(SEEDS) for seeds in (*by.values(), *waits.values()))
+    if wavers and not as_unchanged(fixture, found):
         titles.append(DRAW)
     return titles
 
 
-def as_unchanged(fixture: Fixture, caught: Caught) -> bool:
+def as_unchanged(fixture: Fixture, found: Kept) -> bool:
     """True when Mann-Whitney catches a fixture with the seeds with which it catches a healthy model that goes on, and
     ours do not waver."""
     if fixture.name == UNCHANGED:
         return False
+    caught, waits = found
     theirs = [column.name for column in judges.COLUMNS if not column.ours]
-    ours = [len(caught[fixture.name][column.name]) for column in judges.COLUMNS if column.ours]
+    ours = [len(by[fixture.name][column.name]) for by in (caught, waits) for column in judges.COLUMNS if column.ours]
     same = all(caught[fixture.name][name] == caught[UNCHANGED][name] for name in theirs)
     return same and all(times in (0, len(SEEDS)) for times in ours)
 
 
-def page(found: Findings, caught: Caught) -> str:
+def promoted(fixture: Fixture, found: Kept) -> bool:
+    """True when a fixture ends GO under both policies with most seeds."""
+    ends = [sum(len(by[fixture.name][name]) for by in found) for name in (STRICT, SEQUENTIAL)]
+    return all(2 * times < len(SEEDS) for times in ends)
+
+
+def page(findings: Findings, seeds: Kept) -> str:
     """The whole page. Raises KeyError for a finding that has no words."""
     names = [column.name for column in judges.COLUMNS]
     rows = [f"| canary | | ill | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
     placed: dict[str, list[str]] = {title: [] for title in WHY}
     for fixture in FIXTURES:
-        seeds = caught[fixture.name]
-        cells = [_cell(found[fixture.name][name], len(seeds[name])) for name in names]
+        cells = [_cell(findings[fixture.name][name], seeds, fixture.name, name) for name in names]
         rows.append(f"| {fixture.name} | {fixture.text} | {'yes' if fixture.ill else 'no'} | {' | '.join(cells)} |")
-        for title in headings(fixture, caught):
+        for title in headings(fixture, seeds):
             placed[title].append(f"- **{fixture.name}** ({fixture.text}). {WHY[title][fixture.name]}")
-    alike = [f"**{fixture.name}**" for fixture in FIXTURES if as_unchanged(fixture, caught)]
+    alike = [f"**{fixture.name}**" for fixture in FIXTURES if as_unchanged(fixture, seeds)]
     if alike:
         placed[DRAW].append(
             f"- {', '.join(alike)}. Mann-Whitney catches them with the seeds of `{UNCHANGED}` and with no other, by "
             "the confidence, to which nothing was done: not because of what is broken."
         )
-    parts = [HEAD, "\n".join(rows) + "\n", _counts(caught)]
+    blind = [f"**{fixture.name}**" for fixture in FIXTURES if fixture.ill and promoted(fixture, seeds)]
+    if blind:
+        placed[POLICIES].append(
+            f"- Not in {', '.join(blind)}: these are ill and end GO under both policies with most seeds. Certain is "
+            "that our rules are kept, and they are kept; certainty is no help against what no rule asks for."
+        )
+    parts = [HEAD, "\n".join(rows) + "\n", _counts(seeds)]
     parts += [f"## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in placed.items() if lines]
     return "\n".join([*parts, FOOT])
 
 
-def _cell(finding: judges.Finding, times: int) -> str:
-    word = f"{'**caught**' if finding.caught else 'no'} ({times}/{len(SEEDS)})"
+def _cell(finding: judges.Finding, seeds: Kept, fixture: str, column: str) -> str:
+    times, waits = len(seeds.caught[fixture][column]), len(seeds.waits[fixture][column])
+    word = "**caught**" if finding.caught else f"no, {finding.status}" if finding.status else "no"
+    word += f" ({times}/{len(SEEDS)}{f', WAIT {waits}/{len(SEEDS)}' if waits else ''})"
     return f"{word}: {finding.told}" if finding.told else word
 
 
-def _counts(caught: Caught) -> str:
-    lines = [f"| over {len(SEEDS)} seeds | of the ill ones caught | of the healthy ones caught |", "|---|---|---|"]
+def _counts(seeds: Kept) -> str:
+    titles = [f"over {len(SEEDS)} seeds"]
+    titles += [f"of the {kind} ones {end}" for kind in ("ill", "healthy") for end in ("caught", "at WAIT")]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for column in judges.COLUMNS:
         cells = []
         for ill in (True, False):
-            times = [len(caught[fixture.name][column.name]) for fixture in FIXTURES if fixture.ill == ill]
-            every = len(times) * len(SEEDS)
-            cells.append(f"{sum(times)} of {every} ({100 * sum(times) / every:.0f} %)")
+            names = [fixture.name for fixture in FIXTURES if fixture.ill == ill]
+            for by in seeds:
+                times, every = sum(len(by[name][column.name]) for name in names), len(names) * len(SEEDS)
+                cells.append(f"{times} of {every} ({100 * times / every:.0f} %)")
+        if column.name not in (STRICT, SEQUENTIAL):
+            cells[1] = cells[3] = "-"  # these have no such word
         lines.append(f"| {column.name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def kept() -> dict[str, dict[str, list[int]]]:
+def kept() -> Kept:
     """What ``over_seeds`` gave when the page was made."""
-    found: dict[str, dict[str, list[int]]] = json.loads(KEPT.read_text())
-    return found
+    return Kept(**json.loads(KEPT.read_text()))
+
+
+def _text(found: Kept) -> str:
+    """As JSON, a fixture a line."""
+    parts = []
+    for name, rows in found._asdict().items():
+        lines = ",\n".join(f"  {json.dumps(fixture)}: {json.dumps(by)}" for fixture, by in rows.items())
+        parts.append(f' "{name}": {{\n{lines}\n }}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def main() -> int:
     """Judge everything, keep the outcome by seed, write the page."""
-    caught = over_seeds()
-    rows = [f" {json.dumps(name)}: {json.dumps(by)}" for name, by in caught.items()]
-    KEPT.write_text("{\n" + ",\n".join(rows) + "\n}\n")
-    PAGE.write_text(page(judges.judge_all(), caught))
+    found = over_seeds()
+    KEPT.write_text(_text(found))
+    PAGE.write_text(page(judges.judge_all(), found))
     return 0
 
 

@@ -34,5 +34,21 @@ def test_the_reader_in_memory_reads_what_redis_holds(redis_server: RedisServer) 
             found = list(memory.newest(limit, after, until))
             assert found == list(real.newest(limit, after, until))
             assert len(found) == (limit or EVENTS)
+        last = info.last_generated_id
+        for after in (ZERO, memory.marker.previous(), memory.marker, last.previous(), last, last.next()):
+            for count in (1, 1000):
+                command = ("XREAD", "COUNT", count, "STREAMS", STREAM, str(after))
+                assert memory._call(*command) == real._call(*command)
+        for after, until, most, wanted in (
+            (ZERO, last, 20_000, 2 * EVENTS),
+            (memory.marker, last, 20_000, EVENTS),
+            (memory.marker, last, 1500, 1500),
+            (ZERO, memory.marker, 20_000, EVENTS),
+            (last, last.next(), 20_000, 0),
+        ):
+            found = list(memory.oldest(after, until, most))
+            assert found == list(real.oldest(after, until, most))
+            assert len(found) == wanted
+            assert (memory.scanned, memory.reached) == (real.scanned, real.reached)
     assert memory.now_ms - memory.info().last_generated_id.ms == 1000
     assert memory.server_ms() == memory.now_ms

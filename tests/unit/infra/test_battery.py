@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from battery import judges, kayenta, report
 from battery.fixtures import CANARY, FIXTURES, SEEDS, Fixture, confidences
 from scipy import stats
 
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import check
 from helpers import plain_rules
 from helpers.telemetry import entry
 
 Findings = dict[str, dict[str, judges.Finding]]
-OURS = ("our gate", "our monitor, `strict`")
+OURS = ("our gate", report.STRICT)
 NOTHING: frozenset[str] = frozenset()
 SPREAD = frozenset({"flat_predictions", "narrow_range", "constant_output"})
 # fixture -> the rules of the gate, and those of the monitor under `strict` where it has others.
@@ -48,6 +50,29 @@ CAUGHT: dict[str, tuple[frozenset[str], ...]] = {
     "silent": (frozenset({"refused"}), frozenset({"canary_missing"})),
     "copycat": (frozenset({"agreement_out_of_range"}),),
 }
+# fixture -> the rules under `sequential`, or the status with which a canary ends that it does not catch.
+SEQUENTIAL: dict[str, frozenset[str] | str] = {
+    "identical": "GO",
+    "unchanged": "GO",
+    "another model": "GO",
+    "constant": frozenset({"action_collapse", "constant_output"}),
+    "constant at the median": frozenset({"constant_output"}),
+    "narrow": frozenset({"flat_predictions"}),
+    "wide": "GO",
+    "surer": "GO",
+    "one symbol": "GO",
+    "one busy symbol": frozenset({"hard_disagree"}),
+    "one number": "GO",
+    "0 to 100": frozenset({"constant_output"}),
+    "mixed scales": "GO",
+    "lower case": frozenset({"invalid_action", "canary_missing"}),
+    "half missing": frozenset({"canary_missing"}),
+    "fallback": frozenset({"not_really_running"}),
+    "NaN once": frozenset({"invalid_confidence"}),
+    "shifted": "WAIT",
+    "silent": frozenset({"canary_missing"}),
+    "copycat": "WAIT",
+}
 
 
 def named(name: str) -> Fixture:
@@ -70,6 +95,16 @@ def test_our_judges_catch_what_they_caught(found: Findings) -> None:
     }
     for finding in (*gate.values(), *strict.values()):
         assert finding.caught == bool(finding.rules)
+    assert {finding.status for finding in strict.values()} == {"", "GO"}
+
+
+def test_sequential_catches_what_it_caught_and_promotes_what_it_promoted(found: Findings) -> None:
+    sequential = {name: by[report.SEQUENTIAL] for name, by in found.items()}
+    assert {
+        name: frozenset(finding.rules) if finding.caught else finding.status for name, finding in sequential.items()
+    } == SEQUENTIAL
+    for finding in sequential.values():
+        assert finding.caught == bool(finding.rules) == (not finding.status)
 
 
 def test_the_page_says_what_comes_out(found: Findings, root: Path) -> None:
@@ -78,18 +113,23 @@ def test_the_page_says_what_comes_out(found: Findings, root: Path) -> None:
 
 def test_what_is_kept_of_other_seeds_is_of_these_fixtures_and_judges() -> None:
     kept = report.kept()
-    assert list(kept) == [fixture.name for fixture in FIXTURES]
-    for by in kept.values():
-        assert list(by) == [column.name for column in judges.COLUMNS]
-        assert all(set(seeds) <= set(SEEDS) for seeds in by.values())
+    for part in kept:
+        assert list(part) == [fixture.name for fixture in FIXTURES]
+        for by in part.values():
+            assert list(by) == [column.name for column in judges.COLUMNS]
+            assert all(set(seeds) <= set(SEEDS) for seeds in by.values())
+    for name, by in kept.waits.items():
+        assert all(not set(seeds) & set(kept.caught[name][column]) for column, seeds in by.items())
+        assert not any(seeds for column, seeds in by.items() if column != report.SEQUENTIAL)
 
 
-@pytest.mark.parametrize(("name", "seed"), [("copycat", 6), ("copycat", 8), ("one busy symbol", 1)])
+@pytest.mark.parametrize(("name", "seed"), [("copycat", 6), ("copycat", 8), ("one busy symbol", 1), ("shifted", 1)])
 def test_what_is_kept_of_other_seeds_comes_out(name: str, seed: int) -> None:
     """A few of them; the slow test makes them all again."""
     found = judges.judge_one(named(name), seed)
-    assert {column: finding.caught for column, finding in found.items()} == {
-        column: seed in seeds for column, seeds in report.kept()[name].items()
+    kept = report.kept()
+    assert {column: (finding.caught, finding.status == "WAIT") for column, finding in found.items()} == {
+        column: (seed in seeds, seed in kept.waits[name][column]) for column, seeds in kept.caught[name].items()
     }
 
 
@@ -118,7 +158,7 @@ def test_nothing_is_explained_that_did_not_come_out() -> None:
 def test_a_finding_without_words_is_refused(found: Findings) -> None:
     kept = report.kept()
     with pytest.raises(KeyError, match="wide"):
-        report.page(found, {**kept, "wide": kept["narrow"]})
+        report.page(found, kept._replace(caught={**kept.caught, "wide": kept.caught["narrow"]}))
 
 
 @pytest.mark.parametrize("name", ["identical", "one busy symbol", "shifted"])
@@ -135,10 +175,34 @@ def test_the_same_decisions_come_each_time() -> None:
 def test_a_policy_is_a_line() -> None:
     """The monitor looks as often as it is told, and the first violation counts."""
     case = judges.Case.of(named("unchanged").telemetry())
-    assert judges.monitor("strict", looks=(0.5, 1.0))(case) == judges.Finding(False, (), "")
+    assert judges.monitor("strict", looks=(0.5, 1.0))(case) == judges.Finding(False, (), "", "GO")
     ill = judges.Case.of(named("constant").telemetry())
     seen = judges.monitor("strict", looks=(0.5, 6.0))(ill)  # 180 decisions: too few but for the early trip
     assert set(seen.rules) == {"action_collapse", "constant_output"}
+
+
+def test_sequential_says_what_it_is_not_certain_of(found: Findings) -> None:
+    case = judges.Case.of(named("unchanged").telemetry())
+    early = judges.monitor("sequential", looks=(1.0,))(case)
+    assert (early.caught, early.status) == (False, "WAIT")
+    assert early.told.count("not certain yet") == 8
+    assert found["unchanged"][report.SEQUENTIAL] == judges.Finding(False, (), "", "GO")
+
+
+def test_a_look_goes_on_where_the_one_before_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[t.Any] = []
+
+    def spy(reader: t.Any, options: t.Any, progress: t.Any, elapsed_s: float) -> t.Any:
+        found = check.check(reader, options, progress, elapsed_s)
+        handed.append((elapsed_s / 60, reader.scanned, progress, found[1]))
+        return found
+
+    monkeypatch.setattr(judges, "check", spy)
+    judges.monitor("sequential", judges.LOOKS)(judges.Case.of(named("unchanged").telemetry()))
+    minutes, scanned, before, after = zip(*handed)
+    assert minutes == pytest.approx(range(30, 361, 10))
+    assert scanned == (180, *[60] * 33)
+    assert before == (None, *after[:-1])
 
 
 # The Mann-Whitney judge.
