@@ -151,7 +151,7 @@ def _notes(data: Data) -> list[str]:
             f"seed {data['seed']}; seen: rolled back, of the runs that had not ended when the degradation began"
         )
     else:
-        notes.append("what a policy would catch: add --degradation standard")
+        notes.append("what a policy would catch: plant the degradation standard")
     return notes
 
 
@@ -206,6 +206,8 @@ def _history(data: Data) -> list[str]:
     for item in tested["policies"]:
         found = item["rollback"]
         rest = f"{item['safe']} safe, {item['inconclusive']} inconclusive, {item['cut_off']} cut off"
+        if item["cut_off"]:
+            rest += " by now, so this is a lower bound"
         lines.append(
             f"{item['policy']} would have rolled back {found['count']} of {found['of']} canaries of the past "
             f"({_interval(found)}, as of {found['runs']:.1f} independent runs: the starts overlap); {rest}"
