@@ -65,8 +65,11 @@ FILES = (
     "steps.py",
     "tell/__init__.py",
     "tell/drill.py",
+    "tell/figures.py",
+    "tell/live.py",
     "tell/report.py",
     "tell/status.py",
+    "tell/watch.py",
     "verdict.py",
 )
 """Every file of the package: a module carries them in an archive that cannot be listed."""
