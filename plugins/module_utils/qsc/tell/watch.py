@@ -25,6 +25,7 @@ SAFE, VIOLATED, ERROR, UNDECIDED, PAGED = 0, 1, 2, 4, 5
 
 PLAIN, DIM, BOLD, GOOD, WARN, BAD = "", "2", "1", "32", "33", "31"
 """Styles as parameters of SGR (ECMA-48)."""
+_BRANCH, _TRUNK, _LAST = "├── ", "│   ", "└── "
 _LABEL = 11
 _MOST_LINES = 4
 """Lines of one text that comes from outside."""
@@ -39,7 +40,7 @@ def tree(facts: Facts, columns: int, *, colour: bool = False, ascii_only: bool =
     _head(view, facts)
     record = facts.get("record")
     if not record:
-        view.row("└── ", [("none yet", DIM)], label="canary")
+        view.item("canary", ("none yet", DIM))
         _foot(view, facts, {})
     else:
         view.line([("└── ", DIM), (f"{record['id']}  ", BOLD), _state_word(facts, record)])
@@ -47,6 +48,7 @@ def tree(facts: Facts, columns: int, *, colour: bool = False, ascii_only: bool =
         _run(view, facts, record)
         _foot(view, facts, record)
         _rules(view, facts)
+    view.close()
     return [_rendered(line, view.columns, colour=colour, ascii_only=ascii_only) for line in view.lines]
 
 
@@ -61,18 +63,28 @@ class _View:
     def line(self, segments: t.Sequence[Segment]) -> None:
         self.lines.append([(self.indent, DIM), *segments])
 
-    def row(self, branch: str, segments: t.Sequence[Segment], *, label: str) -> None:
-        self.line([(branch, DIM), (f"{label:<{_LABEL}}", DIM), *segments])
-
     def item(self, label: str, *segments: Segment) -> None:
         """A child of the run, on one line."""
-        self.row("├── ", segments, label=label)
+        self.line([(_BRANCH, DIM), (f"{label:<{_LABEL}}", DIM), *segments])
+
+    def more(self, *segments: Segment) -> None:
+        """One more line of the child before."""
+        self.line([(_TRUNK, DIM), (" " * _LABEL, PLAIN), *segments])
+
+    def close(self) -> None:
+        """The last child is the last one: nothing hangs below it."""
+        for line in reversed(self.lines):
+            branch = line[1][0]
+            if branch in (_BRANCH, _TRUNK):
+                line[1] = (_LAST if branch == _BRANCH else " " * len(_TRUNK), DIM)
+            if branch == _BRANCH:
+                return
 
     def told(self, label: str, text: str, style: str = PLAIN, *, most: int = _MOST_LINES) -> None:
         """A child of the run in words, on as many lines as it takes, ``most`` at most."""
-        for number, part in enumerate(_wrapped(text, self.columns - len(self.indent) - 4 - _LABEL, most)):
+        for number, part in enumerate(_wrapped(text, self.room, most)):
             if number:
-                self.line([("│   ", DIM), (" " * _LABEL, PLAIN), (part, style)])
+                self.more((part, style))
             else:
                 self.item(label, (part, style))
 
@@ -90,16 +102,18 @@ def _head(view: _View, facts: Facts) -> None:
     running = engine.get("active_state") == "active"
     view.line([(printable(str(facts.get("host", "")), 64), BOLD), (f"  {_moment(facts)}", DIM)])
     shown = proof.get("state") in ("baseline", "canary")
-    what = f"runs the {proof['state']}" if shown else f"not shown: {printable(str(proof.get('reason', '')), 200)}"
     state = f"{engine.get('active_state', '?')}/{engine.get('sub_state', '?')}"
     view.line(
         [
             (f"{printable(str(engine.get('unit', '?')), 80)}  ", BOLD),
             (f"● {state}", GOOD if running else BAD),
-            (f", pid {engine.get('main_pid', 0)} ", PLAIN),
-            (what, PLAIN if shown else WARN),
+            (f", pid {engine.get('main_pid', 0)}", PLAIN),
+            (f" runs the {proof['state']}" if shown else ", not shown:", PLAIN if shown else WARN),
         ]
     )
+    if not shown:
+        for part in _wrapped(printable(str(proof.get("reason", ""))), view.columns - 2, _MOST_LINES):
+            view.line([("  ", PLAIN), (part, WARN)])
     if facts.get("page"):
         for part in _wrapped(f"PAGE  {printable(facts['page'], 1000)}", view.columns, 6):
             view.line([(part, BAD)])
@@ -155,14 +169,16 @@ def _checks(view: _View, facts: Facts, record: Facts) -> None:
         return
     behind = record["state"] == "active" and watching.get("due", 0) - verdict["checks_done"] > 2
     missed = verdict["checks_missed"]
-    segments: list[Segment] = [(f"{verdict['checks_done']} done", PLAIN)]
+    segments: list[Segment] = [(f"done {verdict['checks_done']}", PLAIN)]
     if watching.get("due"):
-        segments.append((f" of {watching['due']} due", WARN if behind else PLAIN))
-    segments.append((f", {verdict['checks_judged']} judged, ", PLAIN))
+        segments.append((f" of {watching['due']}", WARN if behind else PLAIN))
+    segments.append((f", judged {verdict['checks_judged']}, ", PLAIN))
     row = verdict["missed_in_a_row"]
-    segments.append((f"{missed} missed" + (f" ({row} in a row)" if row else ""), WARN if missed else PLAIN))
+    segments.append((f"missed {missed}" + (f" ({row} in a row)" if row else ""), WARN if missed else PLAIN))
     if watching.get("expected"):
-        segments.append((f"; a run has {watching['expected']}, {watching['needed']} needed", DIM))
+        whole = f"; safe needs {watching['needed']} of {watching['expected']}"
+        fits = sum(_cells(text) for text, _style in segments) + len(whole) <= view.room
+        segments += [(whole, DIM)] if fits else []
     view.item("checks", *segments)
 
 
@@ -183,16 +199,16 @@ def _last_verdict(view: _View, facts: Facts) -> None:
     segments.append((f", {verdict['events']} decisions", DIM))
     view.item("verdict", *segments)
     for part in _wrapped(printable(verdict["message"]), view.room, 3):
-        view.line([("│   ", DIM), (" " * _LABEL, PLAIN), (part, DIM)])
+        view.more((part, DIM))
 
 
 def _foot(view: _View, facts: Facts, record: Facts) -> None:
-    """What comes next and what stands by; the last branch where no rules follow."""
+    """What comes next and what stands by."""
     state, style = _next(facts, record)
     view.told("next", state, style)
-    back = facts.get("rollback_cmd")
-    if back:
-        view.item("way back", (back if _cells(back) <= view.room else "sudo qsc rollback", PLAIN))
+    back = str(facts.get("rollback_cmd") or "").rpartition("/")[2]
+    if back:  # never cut: it is there to be copied
+        view.item("way back", (f"sudo {back}" if _cells(back) + 5 <= view.room else "sudo qsc rollback", PLAIN))
     guards: list[Segment] = []
     for unit, state in (facts.get("guards") or {}).items():
         name = unit.partition(".")[0].replace("qsc-", "")
@@ -218,25 +234,22 @@ def _rules(view: _View, facts: Facts) -> None:
     figures = facts.get("figures")
     if not figures:
         why = facts.get("figures_problem") or "the monitor has shown no figures of this run yet"
-        for number, part in enumerate(_wrapped(printable(why), view.room, _MOST_LINES)):
-            label = "" if number else "rules"
-            view.line([("    " if number else "└── ", DIM), (f"{label:<{_LABEL}}", DIM), (part, DIM)])
+        view.told("rules", printable(why), DIM)
         return
     sequential = figures["policy"] == "sequential"
-    words = f"policy {figures['policy']}"
+    words = str(figures["policy"])
     if not figures["judged"]:
         words += f", not judged yet: {figures['events']} of {figures['min_events']} decisions"
     elif sequential:
         kept, claims = sum(rule["state"] == "kept" for rule in figures["rules"]), _claims_of(figures)
-        words += f", {kept} of {len(claims)} certain to be kept, buckets of {span(figures['bucket_s'])}"
+        words += f", {kept} of {len(claims)} kept for certain, buckets of {span(figures['bucket_s'])}"
     verdict = facts.get("verdict")
     if verdict and abs(verdict["checked_at"] - figures["checked_at"]) > 1:
         words += f"; figures {span(abs(verdict['checked_at'] - figures['checked_at']))} older than the verdict"
-    view.row("└── ", [(words, DIM)], label="rules")
-    view.indent += "    "
+    view.told("rules", words, DIM)
     room = view.columns - len(view.indent)
-    heads = f"{'':<18}{'value':>9}{'limit':>10}{'distance':>13}"
-    view.line([(heads + (f"  {'state':<10}{'interval':<14}" if sequential else ""), DIM)])
+    heads = f"{'':<{_NAME}}{'value':>9}{'limit':>9}{'distance':>11}"
+    view.line([(heads + (f"  {'state':<10}{'interval':<16}" if sequential else ""), DIM)])
     for rule in figures["rules"]:
         view.line(_rule_segments(rule, room, sequential=sequential, judged=figures["judged"]))
 
@@ -245,6 +258,7 @@ def _claims_of(figures: Facts) -> list[Facts]:
     return [rule for rule in figures["rules"] if rule["state"]]
 
 
+_NAME = 18
 _STATE_STYLES = {"kept": GOOD, "violated": BAD, "suspended": WARN, "open": PLAIN}
 
 
@@ -255,25 +269,24 @@ def _rule_segments(rule: Facts, room: int, *, sequential: bool, judged: bool) ->
         style = _STATE_STYLES.get(rule["state"], PLAIN)
     sign = "≤" if rule["side"] == "most" else "≥"
     segments: list[Segment] = [
-        (f"{rule['name']:<18}", PLAIN),
+        (_padded(rule["name"], _NAME), PLAIN),
         (f"{_figure(rule['value'], rule['unit']):>9}", style),
-        (f"{sign + ' ' + _limit(rule):>10}", DIM),
-        (f"{_distance_text(distance, rule['unit']):>13}", style),
+        (f"{sign + ' ' + _limit(rule):>9}", DIM),
+        (f"{_distance_text(distance, rule['unit']):>11}", style),
     ]
-    width = 50
+    width = _NAME + 29
     if sequential:
         interval = ""
         if rule["low"] is not None and rule["high"] is not None and rule["state"]:
             interval = f"{_bare(rule['low'], rule['unit'])} to {_bare(rule['high'], rule['unit'])}"
-        segments += [(f"  {rule['state']:<10}", style), (f"{interval:<18}", PLAIN)]
-        width += 30
-        if room - width >= 12 and rule["state"]:
-            segments.append((f"{rule['buckets']:>4} buckets", DIM))
+        segments += [(f"  {rule['state']:<10}", style), (f"{interval:<16}", PLAIN)]
+        width += 28
+        if room - width >= 14:
+            segments.append((f"{rule['buckets']:>6} buckets" if rule["state"] else " " * 14, DIM))
         width += 14
     bar = min(30, room - width - 3)
     if used is not None and bar >= 10:
-        pad = "" if not sequential or rule["state"] else " " * 12
-        segments += [(f"{pad}  ", PLAIN), *_bar(used, bar, style)]
+        segments += [("  ", PLAIN), *_bar(used, bar, style)]
     return segments
 
 
@@ -324,7 +337,9 @@ def _next_of_active(facts: Facts, record: Facts) -> tuple[str, str]:
         return f"goes back to the baseline now: {ending}", BAD
     left, deadline = facts.get("seconds_left"), _deadline(facts)
     if record["outcome"] == "safe":
-        return f"goes back to the baseline at {deadline} (in {span(left)}) unless it is promoted", GOOD
+        further = [step for step in _steps(facts, record) if step > record["weight"] + 1e-9]
+        to = f" to {_percent(min(further))}" if further else ""
+        return f"goes back to the baseline at {deadline} (in {span(left)}) unless it is promoted{to}", GOOD
     if record["outcome"] == "inconclusive":
         return f"goes back to the baseline at {deadline} (in {span(left)}): it can never be promoted", WARN
     verdict = facts.get("verdict")
@@ -557,7 +572,7 @@ def _limit(rule: Facts) -> str:
 def _distance_text(distance: float | None, unit: str) -> str:
     if distance is None:
         return "unknown"
-    return f"{_bare(abs(distance), unit)} {'left' if distance >= 0 else 'beyond'}"
+    return _bare(distance, unit) if distance >= 0 else f"{_bare(-distance, unit)} over"
 
 
 # Lines
@@ -593,6 +608,12 @@ def _cut(text: str, room: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + "…" if room > 0 else ""
+
+
+def _padded(text: str, width: int) -> str:
+    """``text`` in exactly ``width`` cells, the last of them empty."""
+    text = _cut(text, width - 1)
+    return text + " " * (width - _cells(text))
 
 
 def _wrapped(text: str, room: int, most: int) -> list[str]:
