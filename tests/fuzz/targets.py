@@ -44,7 +44,8 @@ DIALECT = Dialect.of({"xgboost": "xgb"}, ["fallback"])
 RUN: t.Mapping[str, t.Any] = {
     "record": {
         "id": "x", "state": "rolled_back", "outcome": "safe", "model": "m", "weight": 0.1, "baseline": {},
-        "trigger": "", "reason": "", "violations": [], "rolled_back_at": 0.0, "violated_at": 0.0, "extended": False, "resumed": 0,
+        "trigger": "", "reason": "", "violations": [], "rolled_back_at": 0.0, "violated_at": 0.0, "extended": False,
+        "resumed": 0,
     },
 }  # fmt: skip
 """As much of a host as the live tree needs to show figures."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the qsc.canary authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`qsc status --watch` as it is run: on a real pseudo-terminal and into a pipe, with a record that changes meanwhile."""
+"""`qsc status --watch` as it is run: on a pseudo-terminal and into a pipe, with a record that changes meanwhile."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Terminal:
         """What was drawn on the screen, frame by frame, as lines without escape codes."""
         drawn = self.output.split(LEAVE, maxsplit=1)[0].split("\x1b[H")[1:]
         whole = [frame for frame in drawn if frame.endswith("\x1b[J")]
-        return [[ESCAPES.sub("", line) for line in frame.split("\r\n")] for frame in whole]
+        return [[ESCAPES.sub("", line) for line in re.split("\r+\n", frame)] for frame in whole]
 
     def shows(self, text: str) -> None:
         self.until(lambda: bool(self.frames) and any(text in line for line in self.frames[-1]), text)
