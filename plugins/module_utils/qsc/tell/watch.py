@@ -198,7 +198,8 @@ def _last_verdict(view: _View, facts: Facts) -> None:
         segments.append((f", {span(age)} ago", BAD if facts.get("in_flight") and _is_late(facts) else PLAIN))
     segments.append((f", {verdict['events']} decisions", DIM))
     view.item("verdict", *segments)
-    for part in _wrapped(printable(verdict["message"]), view.room, 3):
+    # the rules tell the rest of an ok, and all of it fits into 80 x 24
+    for part in _wrapped(printable(verdict["message"]), view.room, 2 if verdict["verdict"] == "ok" else _MOST_LINES):
         view.more((part, DIM))
 
 
@@ -363,8 +364,8 @@ def _next_of_active(facts: Facts, record: Facts) -> tuple[str, str]:
         certain = "every rule is certain to be kept" if _policy(record) == "sequential" else "the status is GO"
         return f"{soon}: safe if {certain} by then, else {_otherwise(record)}", PLAIN
     if verdict["verdict"] == "transient":
-        return f"the telemetry is tried again in {span(record['interval_s'])}; safe {soon} at the earliest", WARN
-    return f"judged from {record['min_events']} decisions on; safe {soon} at the earliest", PLAIN
+        return f"the telemetry is tried again in {span(record['interval_s'])}; safe {soon} or later", WARN
+    return f"judged from {record['min_events']} decisions on, safe {soon} or later", PLAIN
 
 
 def _is_ending(facts: Facts) -> str:
