@@ -173,7 +173,8 @@ ensemble:
 claims:
   description:
     - Under the policy V(sequential) what is known of each rule, with C(rule), C(state) (V(kept), V(violated), V(open)
-      or V(suspended)), C(value), C(limit), the interval C(low) to C(high), C(decisions), C(buckets) and C(sentence).
+      or V(suspended)), C(value), C(limit) and the C(side) of it (V(above), V(below)) that is forbidden, the interval
+      C(low) to C(high), C(decisions), C(buckets) and C(sentence).
     - C(alpha) is what the rule may spend on a false violation at all looks together, C(by) the detector that is certain.
   type: list
   elements: dict

@@ -12,6 +12,7 @@ import json
 import math
 import tempfile
 import typing as t
+import unicodedata
 from pathlib import Path
 
 from qsc import record
@@ -34,11 +35,20 @@ from qsc.judge.stream import entry_of
 from qsc.judge.summary import MOST_MODELS, Summary, ensemble_figures, model_figures
 from qsc.ledger import Ledger, verify
 from qsc.settings import MODEL_NAME, Settings
-from qsc.tell import report
+from qsc.tell import figures as page_of_figures
+from qsc.tell import report, watch
 from qsc.tell.status import ledger_line
 from qsc.verdict import LIMIT, STATUSES, VERDICTS, Verdict
 
 DIALECT = Dialect.of({"xgboost": "xgb"}, ["fallback"])
+RUN: t.Mapping[str, t.Any] = {
+    "record": {
+        "id": "x", "state": "rolled_back", "outcome": "safe", "model": "m", "weight": 0.1, "baseline": {},
+        "trigger": "", "reason": "", "violations": [], "rolled_back_at": 0.0, "violated_at": 0.0, "extended": False,
+        "resumed": 0,
+    },
+}  # fmt: skip
+"""As much of a host as the live tree needs to show figures."""
 FOLDER = Path(tempfile.mkdtemp(prefix="qsc-fuzz-"))
 
 
@@ -176,6 +186,22 @@ def verdict(data: bytes) -> None:
     need(all(math.isfinite(number) for number in (found.checked_at, found.checked_boot)), "no moment")
     need(all(line.isprintable() for line in report.verdict_lines(found)), "a line is not for a terminal")
     need(Verdict.from_hostile(json.dumps(found.to_dict()).encode()) == found, "it does not survive its own form")
+
+
+def figures(data: bytes) -> None:
+    """Figures whose every field is of its type and range, in lines that nothing can act on, or RecordUnreadable."""
+    try:
+        found = page_of_figures.Figures.from_hostile(data)
+    except RecordUnreadable as error:
+        need(str(error).isprintable(), "an error is not for a terminal")
+        return
+    need(len(data) <= page_of_figures.LIMIT and len(found.rules) <= 32, "a page that is not bounded")
+    again = json.dumps(found.to_dict(), allow_nan=False).encode()
+    need(page_of_figures.Figures.from_hostile(again) == found, "it does not survive its own form")
+    for columns in (80, 200):
+        for line in watch.tree({**RUN, "figures": found.to_dict()}, columns):
+            need(line.isprintable(), "a line is not for a terminal")
+            need(sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line) <= columns, "a line wraps")
 
 
 def run_state(data: bytes) -> None:
@@ -339,7 +365,7 @@ def watchdog_memory(data: bytes) -> None:
 TARGETS: t.Mapping[str, t.Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
-        decision, reports, entries, stream_id, published, verdict, run_state, progress, fold, folding, records,
+        decision, reports, entries, stream_id, published, verdict, figures, run_state, progress, fold, folding, records,
         settings, acknowledgement, baseline, json_file, ledger, ledger_state, watchdog_memory,
     )
 }  # fmt: skip

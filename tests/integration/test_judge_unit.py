@@ -17,6 +17,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection im
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.monitor import check_now, run_unit
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import save
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.figures import Figures
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import Verdict
 from helpers.samples import make_record
 from helpers.telemetry import STREAM, now_ms, publish
@@ -345,8 +346,43 @@ def test_a_scoreboard_that_fails_is_in_nobodys_way(unit):
     unit.scoreboard = broken
     code, lines = unit.run()
     assert code == 0
-    assert "could not be written" in lines[-1]
+    assert "the scoreboard could not be written" in lines[-1]
     assert unit.verdict.verdict == "ok"
+    assert unit.paths.figures.exists(), "one page does not need the other"
+
+
+def test_figures_that_fail_are_in_nobodys_way(unit):
+    unit.record()
+    unit.publish(250)
+    unit.paths.figures.mkdir(parents=True)
+    code, lines = unit.run()
+    assert code == 0
+    assert "the page of figures could not be written" in lines[-1]
+    assert unit.verdict.verdict == "ok"
+    assert unit.paths.scoreboard.exists()
+
+
+@pytest.mark.parametrize("policy", ["strict", "sequential"])
+def test_the_figures_beside_the_scoreboard(unit, policy):
+    record = unit.record(judging={"policy": policy})
+    unit.publish(250)
+    unit.run()
+    found = Figures.from_hostile(unit.paths.figures.read_bytes())
+    assert (found.canary_id, found.checked_at) == (record.id, unit.verdict.checked_at)
+    assert (found.policy, found.judged, found.events) == (policy, True, 250)
+    names = [(rule.name, rule.side) for rule in found.rules]
+    both = [("BUY", "most"), ("conf_std", "least"), ("agreement", "least"), ("agreement", "most")]
+    assert set(both) <= set(names)
+    assert names[-1] == ("newest decision", "most")
+    assert {rule.state for rule in found.rules[:3]} == ({""} if policy == "strict" else {"open"})
+    assert unit.paths.figures.stat().st_mode & 0o777 == 0o644
+
+
+def test_the_figures_of_a_stream_that_is_gone(unit):
+    unit.record()
+    unit.client.delete(STREAM)
+    assert unit.run()[0] == 1
+    assert Figures.from_hostile(unit.paths.figures.read_bytes()).rules == ()
 
 
 @pytest.mark.parametrize(
@@ -384,6 +420,7 @@ def test_the_monitor_writes_in_its_own_folder_alone(unit):
         "var/lib/qsc_canary/monitor/state.json",
         "var/lib/qsc_canary/monitor/verdict.json",
         "var/lib/qsc_canary/monitor/reports/scoreboard_latest.md",
+        "var/lib/qsc_canary/monitor/reports/scoreboard_latest.json",
     }
 
 

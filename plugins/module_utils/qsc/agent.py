@@ -73,9 +73,12 @@ FILES = (
     "tell/__init__.py",
     "tell/backtest.py",
     "tell/drill.py",
+    "tell/figures.py",
+    "tell/live.py",
     "tell/plot.py",
     "tell/report.py",
     "tell/status.py",
+    "tell/watch.py",
     "verdict.py",
 )
 """Every file of the package: a module carries them in an archive that cannot be listed."""

@@ -32,6 +32,8 @@ if t.TYPE_CHECKING:
 OK, VIOLATION, ERROR, WAITING, PAGED = 0, 1, 2, 4, 5
 """Exit codes of all subcommands but ``gate`` (0 pass, 2 fail or error, 3 collection complete)."""
 
+_LONGEST_WAIT_S = 90 * 86_400.0
+
 CLIENT_KEY = "redis-client-key"
 """The name of the monitor's credential with the key to the client's certificate: the key itself stays root's."""
 
@@ -39,6 +41,7 @@ DESCRIPTION = """\
 One model of the ensemble runs as a canary; this command shows and ends such a run on this host.
 
   qsc status            what runs, what is judged, until when, and the way back
+  qsc status --watch    the same live, each rule with its value and limit (Ctrl-C ends it)
   qsc check             judge the canary now, changing nothing
   qsc gate --model M    would model M pass the quality gate now?
   qsc plan --model M    what would a run of M be: when judged, what can it see?
@@ -54,7 +57,9 @@ A canary is started from the controller: ansible-playbook playbooks/activate.yml
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive, 5 a human is needed;
-of gate: 0 pass, 2 fail or error, 3 collection complete; of drill: 0 passed, 1 failed, 2 error"""
+of gate: 0 pass, 2 fail or error, 3 collection complete; of drill: 0 passed, 1 failed, 2 error;
+of status --watch --timeout S: 0 safe or promoted, 1 rolled back by a violation, 2 error or no run to wait for,
+4 still running after S seconds, inconclusive, or ended without a conclusion, 5 a human is needed, 130 Ctrl-C"""
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
@@ -97,7 +102,17 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     status = add("status", "show what runs, what is judged, until when, and the way back")
-    status.add_argument("--json", action="store_true", help="all facts as JSON")
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="all facts as JSON")
+    form.add_argument(
+        "--watch", action="store_true", help="a live tree; once and as plain text where there is no terminal"
+    )
+    status.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="S",
+        help="with --watch: wait at most S seconds for the end of the run and tell it by the exit code",
+    )
     check = add("check", "judge the canary in flight now, changing nothing")
     check.add_argument("--json", action="store_true", help="the verdict as JSON")
     gate = add("gate", "judge the telemetry since a cutover, changing nothing")
@@ -168,6 +183,13 @@ def _judging_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, metavar="S", help="s of a run (default: the settings')")
 
 
+def _seconds(text: str) -> float:
+    value = float(text)  # ValueError: argparse says what was wrong
+    if not 0 <= value <= _LONGEST_WAIT_S:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 to {_LONGEST_WAIT_S:.0f}")
+    return value
+
+
 def _host() -> Host:
     from .guard.host import Host
 
@@ -225,17 +247,52 @@ def _status(options: argparse.Namespace) -> int:
     from .guard.status import gather
     from .tell.status import status_lines
 
+    if options.watch:
+        return _watch(options)
+    if options.timeout is not None:
+        raise BadInput("--timeout waits only with --watch", remedy="Run: qsc status --watch --timeout S")
     facts = gather(_host())
     if options.json:
         say(json.dumps(facts, indent=1, sort_keys=True))
     else:
         say("\n".join(status_lines(facts)))
+    return _status_code(facts)
+
+
+def _status_code(facts: t.Mapping[str, t.Any]) -> int:
     violated = facts["verdict"] is not None and facts["verdict"]["verdict"] == "violation" and facts["in_flight"]
     if facts["page"]:
         return PAGED
     if facts["problems"]:
         return ERROR
     return VIOLATION if violated else OK
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from .guard.status import live
+    from .tell.live import INTERRUPTED, watch
+
+    host = _host()
+    try:
+        code, facts = watch(lambda: _with_figures(live(host), host.paths), sys.stdout, timeout_s=options.timeout)
+    except KeyboardInterrupt:  # while it waited without a terminal
+        return INTERRUPTED
+    return _status_code(facts) if code is None else code
+
+
+def _with_figures(facts: dict[str, t.Any], paths: Paths) -> dict[str, t.Any]:
+    """The facts with the monitor's figures of this run; what is wrong with those is shown and changes nothing."""
+    from .tell.figures import LIMIT, Figures
+
+    record = facts["record"]
+    try:
+        figures = Figures.from_hostile(read_bounded(paths.figures, LIMIT))
+    except FileNotFoundError:
+        return facts
+    except (OSError, RecordUnreadable) as error:
+        return {**facts, "figures_problem": printable(str(error))}
+    ours = record is not None and figures.canary_id == record["id"]
+    return {**facts, "figures": figures.to_dict()} if ours else facts
 
 
 def _check(options: argparse.Namespace) -> int:

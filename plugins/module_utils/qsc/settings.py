@@ -104,6 +104,10 @@ class Paths:
         return self.monitor_folder / "reports" / "scoreboard_latest.md"
 
     @property
+    def figures(self) -> Path:
+        return self.scoreboard.with_suffix(".json")
+
+    @property
     def ledger(self) -> Path:
         return self._at("var/log/qsc_canary/qsc_canary.jsonl")
 

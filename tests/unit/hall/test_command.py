@@ -17,7 +17,9 @@ import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import command
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import QscError
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import Lock
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import drill, rollback
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import DrillPaths
 from helpers.machine import Machine, Unit
 from helpers.recorded import lines, record
@@ -138,6 +140,25 @@ def test_rollback(run: Run, machine: Machine) -> None:
     code, out, _err = run("rollback")
     assert code == 0
     assert "already at baseline, nothing changed" in out
+    assert "seconds to baseline" not in out
+
+
+def test_a_rollback_says_the_seconds_to_the_baseline(
+    run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the command on: an operator waits for another process' lock as well."""
+    monkeypatch.setattr(rollback, "time", machine.time)
+    machine.run_canary()
+    lock = Host.lock
+
+    def held(host: Host, wait_s: float = 20.0) -> Lock:
+        machine.time.sleep(7.0)
+        return lock(host, wait_s)
+
+    monkeypatch.setattr(Host, "lock", held)
+    code, out, _err = run("rollback", "--reason", "maintenance")
+    assert code == 0
+    assert "seconds to baseline: 9.3, from the command to the proof\n" in out, "7 s lock, 0.3 s restart, 2 s stability"
 
 
 def test_a_rollback_cannot_be_stopped_at_its_terminal(run: Run, machine: Machine) -> None:

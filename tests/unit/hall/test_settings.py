@@ -242,6 +242,7 @@ def test_what_is_no_name_of_a_model(name: t.Any) -> None:
         ("monitor_state", "/var/lib/qsc_canary/monitor/state.json"),
         ("verdict", "/var/lib/qsc_canary/monitor/verdict.json"),
         ("scoreboard", "/var/lib/qsc_canary/monitor/reports/scoreboard_latest.md"),
+        ("figures", "/var/lib/qsc_canary/monitor/reports/scoreboard_latest.json"),
         ("ledger", "/var/log/qsc_canary/qsc_canary.jsonl"),
         ("ledger_anchor", "/var/lib/qsc_canary/ledger_anchor.json"),
         ("ledger_pending", "/run/qsc_canary/ledger_pending.jsonl"),

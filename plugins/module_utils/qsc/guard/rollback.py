@@ -44,7 +44,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rollback did. ``proof`` is None only where the engine does not run and nothing was there to undo."""
+    """What a rollback did. ``proof`` is None only where the engine does not run and nothing was there to undo;
+    ``seconds``: from the call, a wait for another process' lock included, to the proof."""
 
     changed: bool
     restarted: bool
@@ -66,6 +67,8 @@ class Outcome:
                 f"proven: {self.proof.unit} pid {self.proof.main_pid} runs without canary variables "
                 f"({self.seconds:.1f} s, {'restarted' if self.restarted else 'no restart needed'})"
             )
+            if self.changed:
+                lines.append(f"seconds to baseline: {self.seconds:.1f}, from the command to the proof")
         else:
             lines.append("the engine does not run")
         lines.extend(self.notes)
@@ -147,8 +150,8 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
     Raises Refused when ``canary_id`` is not the run in flight, NotProven or SystemdError while the baseline cannot be
     shown; the record then stays ``rolling_back`` and the host goes on trying.
     """
+    called = time.monotonic()
     with host.lock(wait_s=60.0):
-        begin = time.monotonic()
         notes: list[str] = []
         finding = why if isinstance(why, Finding) else why(host)
         existed = host.paths.record.exists()
@@ -165,6 +168,7 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
         reached("back.reload")
         systemd.daemon_reload()
         proof, restarted = _restore(host, record, removed=removed, force=file_restored)
+        seconds = round(time.monotonic() - called, 3)
         if restarted:
             remove(host.paths.restart_due)
         if left is not None:
@@ -176,7 +180,7 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
         elif changed:
             lost = existed and record is None
             _log_without_run(host, finding, record, proof, rolled_back=restarted or lost)
-        return Outcome(changed, restarted, record, proof, round(time.monotonic() - begin, 3), tuple(notes))
+        return Outcome(changed, restarted, record, proof, seconds, tuple(notes))
 
 
 def _log_without_run(

@@ -6,18 +6,53 @@
 
 from __future__ import annotations
 
+import math
+import os
 import typing as t
 
 from .. import agent
 from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, timestamp
 from ..record import ACTIVE, ARMING, Record, drift_text, load
-from . import activation, page, rollback, systemd
+from . import activation, page, rollback, systemd, watchdog
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
 
 def gather(host: Host, *, tail: int = 5) -> dict[str, t.Any]:
     """All facts of a host as JSON-ready data; what cannot be read stands in ``problems``."""
+    facts = _look(host)
+    return {**facts, "ledger_tail": host.ledger.tail(tail), "drill": host.ledger.find("drill_completed", "")}
+
+
+def live(host: Host) -> dict[str, t.Any]:
+    """What can be asked every few seconds: the facts without the ledger, which grows, but with the host's name and
+    clocks, and what the watchdog expects of the checks of the run in flight."""
+    facts = _look(host)
+    clock = host.clock
+    try:
+        record = load(host.paths.record)
+    except (OSError, RecordUnreadable):
+        record = None  # ``problems`` says so
+    return {
+        **facts,
+        "host": os.uname().nodename,
+        "clock": {"wall": clock.wall(), "boot": clock.boot(), "boot_id": clock.boot_id(create=False)},
+        "watching": _watching(record, clock.boot()) if record is not None else None,
+    }
+
+
+def _watching(record: Record, boot: float) -> dict[str, t.Any]:
+    expected = watchdog.expected_checks(record)
+    return {
+        "expected": expected,
+        "needed": math.ceil(record.required_checks * expected - 1e-9),
+        "due": max(0, int((boot - record.activated_boot) / record.interval_s)) if record.state == ACTIVE else 0,
+        "missed_limit": watchdog.MISSED_LIMIT,
+        "silence_limit_s": watchdog.silence_limit(record),
+    }
+
+
+def _look(host: Host) -> dict[str, t.Any]:
     problems: list[str] = []
     record = _attempt(problems, lambda: load(host.paths.record))
     unit = subject(host, record).engine_unit
@@ -40,8 +75,6 @@ def gather(host: Host, *, tail: int = 5) -> dict[str, t.Any]:
         "proof": _proof(host, record, unit),
         "deadline": _deadline(record),
         "seconds_left": _seconds_left(host, record),
-        "ledger_tail": host.ledger.tail(tail),
-        "drill": host.ledger.find("drill_completed", ""),
         "rollback_cmd": activation.rollback_command(record.id) if record is not None and record.in_flight else "",
         **_standing(host, record),
         "problems": problems,

@@ -151,6 +151,11 @@ def silence_limit(record: Record) -> float:
     return (MISSED_LIMIT + 1) * record.interval_s + 5.0
 
 
+def expected_checks(record: Record) -> int:
+    """The checks of a whole run."""
+    return max(1, int(record.duration_s / record.interval_s + 1e-9))
+
+
 def _monitor_silent(facts: Facts) -> Finding | None:
     begin = max(facts.record.activated_boot, facts.record.watched_boot)
     beat = facts.verdict.checked_boot if facts.verdict is not None else begin
@@ -239,7 +244,7 @@ def _unwatched(facts: Facts) -> list[str]:
         reasons.append("a violation was recorded")
     if verdict is None:
         return [*reasons, "the run was never judged"]
-    expected = max(1, int(record.duration_s / record.interval_s + 1e-9))
+    expected = expected_checks(record)
     if verdict.checks_done < record.required_checks * expected:
         reasons.append(
             f"{verdict.checks_done} of {expected} checks were done, {100 * record.required_checks:g} % are needed"

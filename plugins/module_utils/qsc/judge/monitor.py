@@ -153,14 +153,15 @@ def run_unit(
         return EXIT_OK, [_ARMING["message"]]
     before = RunState.load(paths.monitor_state, record.id)
     found, state, result = _check(record, before, connect, clock)
-    _write(paths, _verdict(clock, state, found), state)
+    verdict = _verdict(clock, state, found)
+    _write(paths, verdict, state)
     lines = [f"{found['verdict']}: {printable(found['message'], 2000)}"]
     lines += [
         f"incumbent_violation: {name} (shown only: not the canary)"
         for name in sorted({*state.incumbents} - {*before.incumbents})
     ]
     if result is not None:
-        lines += _show(paths.scoreboard, scoreboard or _default_scoreboard(), result)
+        lines += _show(paths, scoreboard or _default_scoreboard(), result, verdict)
     if state.latched is not None:
         return EXIT_VIOLATION, lines
     return (EXIT_TRANSIENT if found["verdict"] == TRANSIENT else EXIT_OK), lines
@@ -298,13 +299,26 @@ def _default_scoreboard() -> Scoreboard:
     return scoreboard
 
 
-def _show(path: Path, scoreboard: Scoreboard, result: CheckResult) -> list[str]:
-    """Write the scoreboard. It may fail: it shows, it does not decide."""
+def _show(paths: Paths, scoreboard: Scoreboard, result: CheckResult, verdict: Verdict) -> list[str]:
+    """Write the scoreboard and the figures beside it. Either may fail: they show, they do not decide."""
+    from ..tell.figures import figures_of
+
     reached("check.scoreboard")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        path.parent.chmod(0o755)  # for everybody to read, whatever the umask
-        write_atomic(path, scoreboard(result.to_dict()).encode("utf-8", "replace"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"the scoreboard could not be written: {error!r:.200}"]
-    return []
+    data = result.to_dict()
+
+    def page() -> None:
+        write_atomic(paths.scoreboard, scoreboard(data).encode("utf-8", "replace"))
+
+    def figures() -> None:
+        found = figures_of(data, canary_id=verdict.canary_id, checked_at=verdict.checked_at)
+        write_json(paths.figures, found.to_dict(), compact=True)
+
+    folder, problems = paths.scoreboard.parent, []
+    for name, write in (("scoreboard", page), ("page of figures", figures)):
+        try:
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)  # for everybody to read, whatever the umask
+            write()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"the {name} could not be written: {error!r:.200}")
+    return problems

@@ -118,6 +118,7 @@ def claim(reading: Reading, frame: Frame, decisions: int) -> dict[str, t.Any]:
     return {
         "code": item.code,
         "metric": item.metric,
+        "side": item.side,
         "rule": rule(item),
         "state": reading.state,
         "value": known(reading.value),
