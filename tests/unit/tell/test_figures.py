@@ -42,7 +42,7 @@ HOSTILE: t.Mapping[str, t.Any] = {
     "binary": b"\x80\xff",
     "a list": [],
     "null": None,
-    "too large": b" " * (LIMIT + 1) + b"{}",
+    "too large": json.dumps(PAGE).encode() + b" " * LIMIT,
     "nested": b"[" * 60_000,
     "another schema": {**PAGE, "schema": 2},
     "no rules": {name: value for name, value in PAGE.items() if name != "rules"},
