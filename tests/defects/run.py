@@ -47,8 +47,8 @@ DEFECTS = (
     Defect(
         "3a", "the monitor never finds the canary in the telemetry",
         f"{CORE}/judge/check.py",
-        "vote = decision.votes.get(options.model)",
-        'vote = decision.votes.get("### " + options.model)',
+        "vote = decision.votes.get(model)",
+        'vote = decision.votes.get("### " + model)',
         ("tests/integration/test_judge_unit.py::test_a_healthy_canary_is_ok",),
     ),
     Defect(

@@ -285,9 +285,9 @@ def _rule_segments(rule: Facts, room: int, *, sequential: bool, judged: bool) ->
         if room - width >= 14:
             segments.append((f"{rule['buckets']:>6} buckets" if rule["state"] else " " * 14, DIM))
         width += 14
-    bar = min(30, room - width - 3)
-    if used is not None and bar >= 10:
-        segments += [("  ", PLAIN), *_bar(used, bar, style)]
+    cells = min(30, room - width - 3)
+    if used is not None and cells >= 10:
+        segments += [("  ", PLAIN), *_bar(used, cells, style)]
     return segments
 
 
