@@ -73,14 +73,14 @@ def _panel(item: Data, data: Data, first: float, last: float, top: float) -> lis
         y = y_of(number * step)
         found.append(f"<line x1='{_LEFT}' y1='{y:.1f}' x2='{_WIDTH - _RIGHT}' y2='{y:.1f}' stroke='#ddd'/>")
         found.append(_text(_LEFT - 8, y + 4, f"{number * step / unit:g} {name}", anchor="end"))
-    bar_width = max(0.6, wide * data["every_s"] / (last - first) * 0.86)
+    thick = max(0.6, wide * data["every_s"] / (last - first) * 0.86)
     for run in item["runs"]:
         colour, label = _COLOURS[run["result"]]
         y = min(y_of(run["at_s"]), bottom - 1.5)
         rules = f", {', '.join(run['rules'])}" if run["rules"] else ""
         tip = f"{_clock(run['start_ms'] / 1000, '%Y-%m-%d %H:%M')}: {label} after {run['at_s'] / 60:.0f} min{rules}"
         found.append(
-            f"<rect x='{x_of(run['start_ms'] / 1000):.2f}' y='{y:.1f}' width='{bar_width:.2f}' height='{bottom - y:.1f}' "
+            f"<rect x='{x_of(run['start_ms'] / 1000):.2f}' y='{y:.1f}' width='{thick:.2f}' height='{bottom - y:.1f}' "
             f"fill='{colour}'><title>{_safe(tip)}</title></rect>"
         )
     found.append(f"<line x1='{_LEFT}' y1='{bottom}' x2='{_WIDTH - _RIGHT}' y2='{bottom}' stroke='#444'/>")
