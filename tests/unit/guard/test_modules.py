@@ -140,6 +140,8 @@ def test_the_way_of_a_canary(run: Run, machine: Machine, monkeypatch: pytest.Mon
     assert preflight.data["changed"]
     assert preflight.data["plan"] == {
         "action": "activate",
+        "model": "patchtst",
+        "weight": 0.1,
         "weights": CANARY,
         "baseline": BASELINE,
         "direction": "lowers",
