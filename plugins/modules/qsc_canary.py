@@ -248,7 +248,7 @@ def _of_plan(plan: activation.Plan, record: Record | None) -> dict[str, t.Any]:
     before = weights.baseline if changes else weights.weights
     summary = weights.lines()
     if there is not None and plan.action == promotion.RAISE:
-        before = there.weights
+        before = {name: there.weights.get(name, 0.0) for name in weights.weights}
         summary += [f"raised from {100 * there.weight:g} % to {100 * weights.weight:g} %, a step of canary {there.id}"]
     result = {
         "changed": changes,

@@ -76,14 +76,14 @@ def preflight(host: Host, request: Request) -> Plan:
     page.check(host)
     _check_still_safe(host, record, request)
     activation.prove_now(host, record)
-    baseline = _snapshot(host, record)
+    saved = _snapshot(host, record)
+    baseline = parse_baseline(saved, "the saved baseline")
     step = next_step(host.settings.steps, record)
     if step is None:
-        plan = Plan(PROMOTE, _promoted(record, request), baseline, record, engine)
+        plan = Plan(PROMOTE, _promoted(record, baseline, request), saved, record, engine)
     else:
-        known = (record.model,)
-        weights = plan_weights(parse_baseline(baseline, "the saved baseline"), record.model, step, known=known)
-        plan = Plan(RAISE, weights, baseline, record, engine)
+        weights = plan_weights(baseline, record.model, step, known=(record.model,))
+        plan = Plan(RAISE, weights, saved, record, engine)
     if plan.weights.weight > 1 - _SAME and not request.confirm_full:
         raise Refused(
             f"100 % for {record.model}: all other models get weight 0", remedy=f"If that is meant, confirm it: {_FULL}"
@@ -202,11 +202,13 @@ def _check_gate(host: Host, gate: t.Mapping[str, t.Any], record: Record, engine:
         )
 
 
-def _promoted(record: Record, request: Request) -> WeightsPlan:
-    """The weights that become the engine's own. Raises BadInput or Refused."""
+def _promoted(record: Record, baseline: t.Mapping[str, float], request: Request) -> WeightsPlan:
+    """The weights that become the engine's own, in the order of its file. Raises BadInput or Refused."""
     weights = dict(record.weights)
     if request.promoted_weights:
         weights = checked_baseline(dict(request.promoted_weights), "promoted_weights")
+    order = [*(name for name in baseline if name in weights), *(name for name in weights if name not in baseline)]
+    weights = {name: weights[name] for name in order}
     share = weights.get(record.model, 0.0)
     if share <= 0:
         raise Refused(
@@ -226,7 +228,7 @@ def _promoted(record: Record, request: Request) -> WeightsPlan:
             f"{record.baseline_path} {drift_text(drift)} during the run: a promotion would overwrite that",
             remedy="Put the saved baseline back first: cp /var/lib/qsc_canary/baseline.json " + record.baseline_path,
         )
-    return WeightsPlan(record.model, share, dict(record.baseline), weights)
+    return WeightsPlan(record.model, share, dict(baseline), weights)
 
 
 def _already_promoted(host: Host, record: Record) -> Plan:
