@@ -530,7 +530,9 @@ def test_a_promotion_that_is_killed_converges(
         assert machine.runs_canary
         return
     machine.check_baseline()
-    assert machine.record().state == "rolled_back"
+    ended = machine.record()
+    wanted = {"reboot": "reboot"}.get(then, "manual" if step == "promote.record" else "promotion_interrupted")
+    assert (ended.state, ended.trigger) == ("rolled_back", wanted)
     assert own_weights(machine) == BASELINE
     restarted = [index for index, event in enumerate(machine.events) if event.startswith(f"restart {UNIT}")]
     assert restarted or then == "reboot", "the engine must not run on with what it loaded"
@@ -539,6 +541,23 @@ def test_a_promotion_that_is_killed_converges(
     before = machine.files()
     assert rollback.roll_back(machine.host, rollback.Finding("manual", "")).changed is False
     assert machine.files() == before
+
+
+def test_a_promotion_that_was_cut_off_is_not_resumed(make_machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = make_machine(steps=[0.1], on_reboot="resume")
+    at_share(machine, 0.10)
+    kill_at(monkeypatch, "promote.disarm")
+    with pytest.raises(Killed):
+        promotion.promote(machine.host, machine.promotion())
+    machine.write_verdict()
+    for path in (machine.paths.engine_env, machine.paths.boot_mark):
+        path.unlink()
+    [note] = resume.decide(machine.host)
+    assert "cannot go on: the promotion was not completed; the engine starts at baseline" in note
+    machine.start_engine()
+    guards(machine)
+    machine.check_baseline()
+    assert own_weights(machine) == BASELINE
 
 
 def test_a_promotion_cut_off_after_the_restart_is_restarted_again(
