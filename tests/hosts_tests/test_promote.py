@@ -27,7 +27,13 @@ from helpers.plays import (
     record,
 )
 
-STEPS: dict[str, t.Any] = {"qsc_canary_steps": [0.1, 0.25, 1.0], "qsc_canary_monitor_hours": 30 / 3600}
+STEPS: dict[str, t.Any] = {
+    "qsc_canary_steps": [0.1, 0.25, 1.0],
+    "qsc_canary_monitor_hours": 30 / 3600,
+    # plays keep a machine busy for minutes here: a pause of the engine meanwhile is not what is shown
+    "qsc_canary_stale_after": 30,
+    "qsc_canary_limits": {"start_grace": 30},
+}
 QUARTER = {"xgb": 0.234375, "lgbm": 0.234375, "nhits": 0.28125, "patchtst": 0.25}
 ALL = {"xgb": 0.0, "lgbm": 0.0, "nhits": 0.0, "patchtst": 1.0}
 
