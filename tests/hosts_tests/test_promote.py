@@ -29,7 +29,7 @@ from helpers.plays import (
 
 STEPS: dict[str, t.Any] = {
     "qsc_canary_steps": [0.1, 0.25, 1.0],
-    "qsc_canary_monitor_hours": 30 / 3600,
+    "qsc_canary_monitor_hours": 45 / 3600,
     # plays keep a machine busy for minutes here: a pause of the engine meanwhile is not what is shown
     "qsc_canary_stale_after": 30,
     "qsc_canary_limits": {"start_grace": 30},
