@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: qsc_canary
-short_description: Arm, commit or roll back a canary on a host
+short_description: Arm, commit, raise, promote or roll back a canary on a host
 version_added: 0.1.0
 description:
   - Keeps the record of the run, proves what the engine's process runs, and writes the ledger.
@@ -16,6 +16,10 @@ description:
   - "V(armed): refuses what can be refused, then arms the way back. From here a lost connection, a killed controller or a
     reboot ends at baseline by itself, at the latest when the arming time-out has passed."
   - "V(active): proves that the restarted engine runs the canary's weights and commits the run, if the lease still holds."
+  - "V(raised): arms the next of the settings' C(steps) for a canary that is safe; V(active) then commits it. The way back
+    stays that of the first step."
+  - "V(promoted): after the last step, writes the promoted weights into the engine's own weights file, takes the canary's
+    configuration away, restarts the engine and proves it. The file of before is kept beside it."
   - "V(rolled_back): restores the baseline and proves it, with the same code as the host's own rollback."
 author:
   - The qsc.canary authors (@qsc-canary)
@@ -23,16 +27,17 @@ attributes:
   check_mode:
     support: full
     description:
-      - With O(state=armed) this is the preflight, everything that can be refused is refused; O(gate) may be left out then.
+      - With O(state=armed), O(state=raised) and O(state=promoted) this is the preflight, everything that can be refused is
+        refused; O(gate) may be left out then.
       - With O(state=rolled_back) it tells what would be undone.
   diff_mode:
     support: full
-    description: Returns the weights before and after, or what is undone.
+    description: Returns the weights before and after, the engine's own weights file, or what is undone.
 options:
   state:
     description: What to do.
     type: str
-    choices: [armed, active, rolled_back]
+    choices: [armed, raised, active, promoted, rolled_back]
     required: true
   settings:
     description:
@@ -44,7 +49,9 @@ options:
     type: str
     default: ""
   model:
-    description: The canary. Needed for O(state=armed).
+    description:
+      - The canary. Needed for O(state=armed).
+      - With O(state=raised) and O(state=promoted) another model than the one in flight is refused.
     type: str
   weight:
     description: The canary's share of the ensemble's weight.
@@ -57,8 +64,23 @@ options:
     description: The file the engine reads its weights from. Exclusive with O(baseline).
     type: path
   gate:
-    description: The result of M(qsc.canary.qsc_quality_gate), at most 15 minutes old. Needed for O(state=armed).
+    description:
+      - The result of M(qsc.canary.qsc_quality_gate), at most 15 minutes old. Needed for O(state=armed), O(state=raised) and
+        O(state=promoted).
+      - The last two need a gate whose cutover is the marker of the step that runs.
     type: dict
+  confirm_full:
+    description: Confirms that all other models get weight 0, with O(state=raised) and O(state=promoted).
+    type: bool
+    default: false
+  promoted_weights:
+    description: The weights that become the engine's own, with O(state=promoted). The canary's weights when left out.
+    type: dict
+  max_verdict_age_s:
+    description:
+      - Seconds since the run was found safe after which it is neither raised nor promoted.
+      - At most, and without it, the time for which a safe run is held.
+    type: float
   acknowledge:
     description: The id of this model's last run, when that was violated.
     type: str
@@ -115,17 +137,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: With O(state=armed), the C(action) V(activate) or V(already_active), the C(weights) and the C(baseline).
+  description:
+    - The C(action), the C(model), its share C(weight), the C(weights) of all models and the C(baseline).
+    - The action is V(activate), V(raise) or V(promote), or V(already_active) or V(already_promoted) where nothing is to be
+      done.
   type: dict
-  returned: O(state=armed)
+  returned: O(state=armed), O(state=raised) or O(state=promoted)
 lease:
   description: The lease on the record, for O(state=active).
   type: dict
-  returned: O(state=armed), not in check mode
+  returned: O(state=armed) or O(state=raised), not in check mode
 deadline:
   description: When the arming, or the monitored time, ends, UTC.
   type: str
-  returned: O(state=armed) or O(state=active)
+  returned: O(state=armed), O(state=raised) or O(state=active)
 record:
   description: The record after the step.
   type: dict
@@ -133,15 +158,15 @@ record:
 engine:
   description: What systemd says of the engine; C(started_ms) is its last start in ms since 1970.
   type: dict
-  returned: O(state=armed)
+  returned: O(state=armed), O(state=raised) or O(state=promoted)
 proof:
   description: The C(state) that is proven, V(canary) or V(baseline), with the process facts that prove it.
   type: dict
-  returned: O(state=active) or O(state=rolled_back)
+  returned: O(state=active), O(state=promoted) or O(state=rolled_back)
 rollback_cmd:
-  description: What ends the run when pasted into a root shell on the host.
+  description: What ends the run, or takes the promotion back, when pasted into a root shell on the host.
   type: str
-  returned: O(state=armed) or O(state=active)
+  returned: O(state=armed), O(state=raised), O(state=active) or O(state=promoted)
 summary:
   description: The same in lines for a terminal.
   type: list
@@ -156,7 +181,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import timestamp
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, rollback
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, promotion, rollback
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.weights import checked_weight
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record
@@ -178,32 +203,82 @@ def armed(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
         plan, record = activation.preflight(host, request), None
     else:
         plan, record = activation.arm(host, request)
-    weights = plan.weights
-    changes = plan.action == "activate"
+    return _of_plan(plan, record)
+
+
+def raised(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
+    """Preflight in check mode, else arm the next step. The preflight knows the last step, too."""
+    request = _promotion(module)
+    if module.check_mode:
+        plan, record = promotion.preflight(host, request), None
+    else:
+        plan, record = promotion.raise_step(host, request)
+    return _of_plan(plan, record)
+
+
+def promoted(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
+    """Preflight in check mode, else the last step's weights become the engine's own."""
+    request = _promotion(module)
+    if module.check_mode:
+        return _of_plan(promotion.preflight(host, request), None)
+    plan, record, proof = promotion.promote(host, request)
+    result = _of_plan(plan, None)
+    if proof is not None:
+        result.update(_of_record(record), rollback_cmd=promotion.undo_command(record))
+        result["proof"] = {"state": "baseline", **proof.to_dict()}
+        result["summary"] = [
+            f"canary {record.id} is promoted: {weights_line(record.promoted)}",
+            f"proven: {proof.unit} pid {proof.main_pid} runs its own weights from {record.baseline_path}, without a canary",
+            f"the file of before is kept as {promotion.kept_name(record)}",
+            f"way back: {promotion.undo_command(record)}",
+        ]
+    return result
+
+
+def _promotion(module: AnsibleModule) -> promotion.Request:
+    names = ("gate", "confirm_full", "promoted_weights")
+    params = module.params
+    given = {name: params[name] for name in names}
+    return promotion.Request(model=params["model"] or "", max_age_s=params["max_verdict_age_s"], **given)
+
+
+def _of_plan(plan: activation.Plan, record: Record | None) -> dict[str, t.Any]:
+    weights, there = plan.weights, plan.record
+    changes = plan.action in ("activate", promotion.RAISE, promotion.PROMOTE)
+    before = weights.baseline if changes else weights.weights
+    summary = weights.lines()
+    if there is not None and plan.action == promotion.RAISE:
+        before = {name: there.weights.get(name, 0.0) for name in weights.weights}
+        summary += [f"raised from {100 * there.weight:g} % to {100 * weights.weight:g} %, a step of canary {there.id}"]
     result = {
         "changed": changes,
         "plan": {
             "action": plan.action,
+            "model": weights.model,
+            "weight": weights.weight,
             "weights": dict(weights.weights),
             "baseline": dict(weights.baseline),
             "direction": weights.direction,
         },
         "engine": plan.engine.to_dict(),
-        "summary": weights.lines(),
-        "diff": {
-            "before": weights_line(weights.baseline if changes else weights.weights) + "\n",
-            "after": weights_line(weights.weights) + "\n",
-        },
+        "summary": summary,
+        "diff": {"before": weights_line(before) + "\n", "after": weights_line(weights.weights) + "\n"},
     }
-    if record is None:
-        record = plan.record if plan.action == "already_active" else None
+    if there is not None and plan.action == promotion.PROMOTE:
+        result["diff"].update(before_header=there.baseline_path, after_header=there.baseline_path)
+        summary += [f"they become the engine's own in {there.baseline_path}; canary {there.id} ends as promoted"]
+    if there is not None and plan.action in (promotion.RAISE, promotion.PROMOTE):
+        result["record"] = there.to_dict()
+    if there is not None and plan.action == promotion.ALREADY_PROMOTED:
+        result.update(_of_record(there), rollback_cmd=promotion.undo_command(there))
+        result["summary"] = [f"canary {there.id} was promoted at {timestamp(there.promoted_at)}: nothing changed"]
+    if record is None and plan.action == "already_active":
+        record = there
     if record is not None:
         result.update(_of_record(record))
         result["lease"] = {"id": record.id, "owner": record.owner, "generation": record.generation}
-        left = record.arming_deadline_boot - record.armed_boot
-        result["deadline"] = timestamp(record.armed_at + left)
+        result["deadline"] = timestamp(record.ends_at)
         if not changes:
-            result["deadline"] = timestamp(record.activated_at + record.duration_s)
             result["summary"] = [f"canary {record.id} is active and proven: nothing changed", *weights.lines()]
     return result
 
@@ -268,14 +343,22 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     """One step."""
     carried_digest()
     host = make_host(module)
-    steps = {"armed": armed, "active": active, "rolled_back": rolled_back}
-    return steps[module.params["state"]](module, host)
+    return STATES[module.params["state"]](module, host)
+
+
+STATES: t.Mapping[str, t.Callable[[AnsibleModule, Host], dict[str, t.Any]]] = {
+    "armed": armed,
+    "raised": raised,
+    "active": active,
+    "promoted": promoted,
+    "rolled_back": rolled_back,
+}
 
 
 def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["armed", "active", "rolled_back"], "required": True},
+            "state": {"type": "str", "choices": list(STATES), "required": True},
             "settings": {"type": "dict"},
             "actor": {"type": "str", "default": ""},
             "model": {"type": "str"},
@@ -283,6 +366,9 @@ def main() -> t.NoReturn:
             "baseline": {"type": "dict"},
             "baseline_path": {"type": "path"},
             "gate": {"type": "dict"},
+            "confirm_full": {"type": "bool", "default": False},
+            "promoted_weights": {"type": "dict"},
+            "max_verdict_age_s": {"type": "float"},
             "acknowledge": {"type": "str", "default": ""},
             "lease": {
                 "type": "dict",

@@ -165,7 +165,7 @@ GUARDS = (
     Defect(
         "G22", "a frozen host takes a canary",
         f"{CORE}/guard/activation.py",
-        "    _check_freeze(host)\n",
+        "    check_freeze(host)\n",
         "",
         (f"{TESTS}/test_activation.py::test_a_frozen_host_takes_no_canary_but_always_gives_one_back",),
     ),

@@ -22,7 +22,7 @@ import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, files
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import SystemdError
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, page, systemd
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, page, promotion, systemd, watchdog
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record, load
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
@@ -280,6 +280,42 @@ class Machine:
     def run_canary(self, **changes: t.Any) -> Record:
         """A canary from the preflight to active, its first verdict written."""
         record = self.activate(self.armed_and_restarted(**changes))
+        self.write_verdict()
+        self.events.clear()
+        return record
+
+    # --- the way to more weight
+
+    def make_safe(self) -> Record:
+        """The monitored time passes and is concluded as safe; the last check was just now."""
+        self.time.sleep(self.record().duration_s + 1)
+        self.write_verdict()
+        watchdog.watch(self.host)
+        record = self.record()
+        assert record.outcome == "safe"
+        self.events.clear()
+        return record
+
+    def step_gate(self, **changes: t.Any) -> dict[str, t.Any]:
+        """What the gate says of the telemetry since the marker of the step that runs."""
+        return self.gate(**{"cutover": {"id": self.record().since["id"], "time": "2026-01-10T05:43:15Z"}, **changes})
+
+    def promotion(self, **changes: t.Any) -> promotion.Request:
+        """What an operator asks for: the next step."""
+        return promotion.Request(**{"gate": self.step_gate(), **changes})
+
+    def raised_and_restarted(self, **changes: t.Any) -> Record:
+        """The next step armed and the engine restarted into it; not yet active."""
+        record = promotion.raise_step(self.host, self.promotion(**changes))[1]
+        self.write_dropin()
+        self.time.sleep(2.0)
+        self.start_engine()
+        return record
+
+    def raise_canary(self, **changes: t.Any) -> Record:
+        """A safe canary at its next step, active, with its first verdict."""
+        record = self.raised_and_restarted(**changes)
+        record = self.activate(record, since={"id": f"{int(self.time.wall * 1000)}-0", "entries_added": 9000})
         self.write_verdict()
         self.events.clear()
         return record

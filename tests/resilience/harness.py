@@ -68,10 +68,8 @@ def dropin() -> str:
         loader=jinja2.FileSystemLoader(folder), autoescape=False, trim_blocks=True
     ).from_string((folder / "qsc_canary.conf.j2").read_text())
     return template.render(
-        qsc_canary_model="patchtst",
-        qsc_canary_weight=0.10,
         qsc_canary_engine_unit=UNIT,
-        _qsc_canary_weights={"weights": {"patchtst": 0.1}},
+        _qsc_canary_armed={"plan": {"model": "patchtst", "weight": 0.1, "weights": {"patchtst": 0.1}}},
     )
 
 

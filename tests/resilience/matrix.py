@@ -11,11 +11,11 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.steps import BOOT, MODULE, MONITOR, PLAY, STEPS, Step
 
-BASELINE, COMMITTED, EITHER = "baseline", "committed", "either"
+BASELINE, COMMITTED, PROMOTED, EITHER = "baseline", "committed", "promoted", "either"
 STATE, LOG, ETC = "/var/lib/qsc_canary", "/var/log/qsc_canary", "/etc/systemd/system"
 UNIT = "quantum-ai_engine.service"
 DROPIN = f"{ETC}/{UNIT}.d/qsc_canary.conf"
@@ -70,6 +70,15 @@ _DRIFT = "echo >> /etc/quantum/model_weights.json"
 _NEXT = {"code": "/opt/qsc-fault/next"}
 
 
+_PROMOTE = {"settings": {**_SAFE["settings"], "steps": [0.1]}, "reach_s": 60}
+_CONCLUDED = f"""grep -q '"outcome": "safe"' {STATE}/record.json"""
+
+
+def _promote() -> Way:
+    """A run that is safe at its last step; whatever cuts its promotion off ends at the baseline of before."""
+    return Way("active", BASELINE, ready=_CONCLUDED, process="promote", extra=_PROMOTE)
+
+
 def _back() -> Way:
     return Way("active", BASELINE, trigger=_ROLLBACK)
 
@@ -103,6 +112,8 @@ WAYS: t.Mapping[str, Way] = {
     "boot.environment": Way("boot", BASELINE, extra=_RESUME),
     "drift.ledger": Way("active", COMMITTED, trigger=_DRIFT),
     "drift.record": Way("active", COMMITTED, trigger=_DRIFT),
+    "promote.record": replace(_promote(), killed=COMMITTED),
+    **{f"promote.{what}": _promote() for what in ("file", "disarm", "restart", "prove", "timer", "ledger", "commit")},
     "upgrade.credential": _upgrade(password="of-another-day"),
     "upgrade.code": _upgrade(),
     "upgrade.switch": _upgrade(),
@@ -155,6 +166,14 @@ TOUCHES: t.Mapping[str, frozenset[str]] = {
         "boot.environment": "",
         "drift.ledger": "log",
         "drift.record": "state",
+        "promote.record": "state",
+        "promote.file": "",
+        "promote.disarm": "etc",
+        "promote.restart": "systemd engine",
+        "promote.prove": "engine systemd",
+        "promote.timer": "systemd",
+        "promote.ledger": "log",
+        "promote.commit": "state",
         "upgrade.credential": "",
         "upgrade.code": "",
         "upgrade.switch": "",
@@ -169,7 +188,7 @@ TOUCHES: t.Mapping[str, frozenset[str]] = {
 _FREEZES = (
     "fire.dropin", "fire.restart", "fire.marker", "prove.effect", "arm.record", "arm.environment", "commit.ledger",
     "commit.record", "check.read", "watch.look", "watch.start", "back.latch", "back.restart", "back.record",
-    "upgrade.switch",
+    "upgrade.switch", "promote.file", "promote.restart",
 )  # fmt: skip
 """Steps at which the process is frozen: each step without the lock, first and last step under it, one of each unit."""
 
@@ -190,8 +209,8 @@ def _process_faults(step: Step, fault: str) -> Cell:
         return "the process holds the same lock, or none, as at a step of its phase that is frozen"
     frozen_s = {"arm": 8.0, "fire": 11.0, "prove": 18.0, "commit": 18.0}.get(step.phase, 4.0)
     end = {"activate": EITHER, "back.latch": BASELINE}.get(way.way, way.killed)
-    if step.name == "check.read":
-        end = EITHER  # a check that took long is a check
+    if step.name == "check.read" or step.phase == "promote":
+        end = EITHER  # what took long is done, unless the watchdog was first
     return _case(step, fault, "freeze", end, 60, extra={"frozen_s": frozen_s})
 
 
@@ -246,7 +265,7 @@ def _resource_fault(step: Step, fault: str) -> Cell:
         return "nothing can be done to a host before its boot decision; without one it is the killed case"
     end = COMMITTED if fault == "reexec" and step.by != MONITOR and WAYS[step.name].way == "activate" else EITHER
     if fault == "reexec" and WAYS[step.name].way == "active":
-        end = WAYS[step.name].killed
+        end = PROMOTED if step.phase == "promote" else WAYS[step.name].killed
     return _case(step, fault, "shell", end, 60, command=command, undo=undo, undo_when="4" if undo else "")
 
 

@@ -27,6 +27,7 @@ FILES = (
     "guard/host.py",
     "guard/install.py",
     "guard/page.py",
+    "guard/promotion.py",
     "guard/resume.py",
     "guard/rollback.py",
     "guard/scratch_engine.py",

@@ -20,9 +20,10 @@ from .settings import ENVIRONMENT
 
 SCHEMA = 1
 
-ARMING, ACTIVE, ROLLING_BACK, ROLLED_BACK, PROMOTED = "arming", "active", "rolling_back", "rolled_back", "promoted"
-STATES = (ARMING, ACTIVE, ROLLING_BACK, ROLLED_BACK, PROMOTED)
-LIVE = (ARMING, ACTIVE)
+ARMING, ACTIVE, ROLLING_BACK, ROLLED_BACK = "arming", "active", "rolling_back", "rolled_back"
+PROMOTING, PROMOTED = "promoting", "promoted"
+STATES = (ARMING, ACTIVE, ROLLING_BACK, ROLLED_BACK, PROMOTING, PROMOTED)
+LIVE = (ARMING, ACTIVE, PROMOTING)
 """States in which the engine may run canary weights."""
 OUTCOMES = ("", "safe", "violated", "inconclusive", "terminated")
 
@@ -37,8 +38,12 @@ TABLE: t.Mapping[tuple[str, str], str] = {
     (ACTIVE, "conclude_safe"): ACTIVE,
     (ACTIVE, "conclude_inconclusive"): ACTIVE,
     (ACTIVE, "extend"): ACTIVE,
+    (ACTIVE, "raise"): ARMING,
+    (ACTIVE, "promote"): PROMOTING,
+    (PROMOTING, "promoted"): PROMOTED,
     (ARMING, "roll_back"): ROLLING_BACK,
     (ACTIVE, "roll_back"): ROLLING_BACK,
+    (PROMOTING, "roll_back"): ROLLING_BACK,
     (ROLLING_BACK, "roll_back"): ROLLING_BACK,
     (ROLLING_BACK, "proven"): ROLLED_BACK,
 }
@@ -50,7 +55,9 @@ class Record:
     """One run of one canary. Times ``*_at`` are wall s, ``*_boot`` are s of boot time of ``boot_id``.
 
     ``watched_boot``: since when the run is watched in this boot; ``resuming``: after a reboot, until the engine is
-    proven again; ``drift``: SHA-256 of what the engine's weights file became, or ``removed``, ``unreadable``.
+    proven again; ``drift``: SHA-256 of what the engine's weights file became, or ``removed``, ``unreadable``;
+    ``raised_from``, ``raised_weight``: the run of the step before, and its share; ``promoted``: the weights that become
+    the engine's own.
     """
 
     id: str
@@ -105,6 +112,10 @@ class Record:
     inconclusive: str = "rollback"
     max_duration_s: float = 0.0
     extended: bool = False
+    raised_from: str = ""
+    raised_weight: float = 0.0
+    promoted: t.Mapping[str, float] = field(default_factory=dict)
+    promoted_at: float = 0.0
 
     @property
     def live(self) -> bool:
@@ -114,12 +125,21 @@ class Record:
     @property
     def in_flight(self) -> bool:
         """True until the run has ended at a proven baseline or was promoted."""
-        return self.state in (ARMING, ACTIVE, ROLLING_BACK)
+        return self.state in (*LIVE, ROLLING_BACK)
 
     @property
     def deadline_s(self) -> float:
         """s of the run after which it must have been concluded: of an extended one, the longest it may be."""
         return self.max_duration_s if self.extended else self.duration_s
+
+    @property
+    def ends_at(self) -> float:
+        """Wall s at which the present state ends by itself, 0 when it does not."""
+        if self.state == ARMING:
+            return self.armed_at + self.arming_deadline_boot - self.armed_boot
+        if self.state != ACTIVE:
+            return 0.0
+        return self.concluded_at + self.hold_s if self.held else self.activated_at + self.deadline_s
 
     @property
     def held(self) -> bool:
@@ -140,10 +160,13 @@ class Record:
 def transition(record: Record, event: str, **changes: t.Any) -> Record:
     """The record after ``event``, with ``changes`` to its fields; raises Refused where the table has no entry.
 
-    A latched run can only go towards baseline, whatever the table says, and a conclusion is final.
+    A latched run can only go towards baseline, whatever the table says; a conclusion is final; only a safe run goes on
+    to more weight.
     """
     state = TABLE.get((record.state, event))
     if record.held and event in ("conclude_safe", "conclude_inconclusive", "extend"):
+        state = None
+    if event in ("raise", "promote") and record.outcome != "safe":
         state = None
     if state is None or (record.latched and event not in ("roll_back", "proven")):
         latch = ", violated" if record.latched else ""
@@ -207,7 +230,7 @@ def _wrong_within(record: Record) -> str:
     """
     if set(record.environment) != set(ENVIRONMENT) or not all(_named(name) for name in record.environment.values()):
         return "environment"
-    for name in ("weights", "baseline"):
+    for name in ("weights", "baseline", "promoted"):
         if not all(_same_kind(0.0, value) for value in getattr(record, name).values()):
             return name
     for item in record.violations:

@@ -258,6 +258,7 @@ class Settings:
     page_after: int = 8
     breaker_rollbacks: int = 3
     breaker_window_s: float = 86400.0
+    steps: t.Sequence[float] = (0.10, 0.25, 0.50, 1.00)
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Settings:
@@ -341,6 +342,8 @@ def _checked(key: str, value: t.Any) -> t.Any:
         return value
     if key in ("match", "aliases", "environment"):
         return _texts(key, value)
+    if key == "steps":
+        return _steps(value)
     if key == "limits":
         if not isinstance(value, dict):
             raise BadInput(f"limits={value!r:.80} is not a dictionary", remedy="Give {name: number}.")
@@ -394,6 +397,23 @@ def _number(key: str, value: t.Any, low: float, high: float, unit: str) -> float
     if not good or not low <= value <= high:  # NaN fails here, and so does an integer no float can hold
         raise BadInput(f"{key}={value!r:.80} is out of range", remedy=f"Use a number from {low:g} to {high:g} {unit}.")
     return float(value)
+
+
+def _steps(value: t.Any) -> list[float]:
+    """The shares a canary is raised to, one after the other."""
+    good = isinstance(value, (list, tuple)) and bool(value)
+    numbers = [] if not good else [item for item in value if isinstance(item, (int, float)) and item is not True]
+    if (
+        not good
+        or len(numbers) != len(value)
+        or not all(1e-6 <= item <= 1 for item in numbers)  # NaN fails here
+        or any(after - before < 1e-6 for before, after in zip(numbers, numbers[1:]))
+    ):
+        raise BadInput(
+            f"steps={value!r:.80} are not shares of the ensemble in ascending order",
+            remedy="Use numbers above 0 and up to 1 (qsc_canary_steps), as [0.10, 0.25, 0.50, 1.00].",
+        )
+    return [float(item) for item in numbers]
 
 
 def _texts(key: str, value: t.Any) -> dict[str, str]:

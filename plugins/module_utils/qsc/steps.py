@@ -28,7 +28,7 @@ class Step:
 
     @property
     def phase(self) -> str:
-        """arm, fire, prove, commit, check, watch, conclude, reprove, back, boot or upgrade."""
+        """arm, fire, prove, commit, check, watch, conclude, reprove, back, boot, drift, promote or upgrade."""
         return self.name.partition(".")[0]
 
 
@@ -70,6 +70,14 @@ STEPS: t.Sequence[Step] = (
     Step("boot.environment", BOOT, "its environment file is written again"),
     Step("drift.ledger", WATCHDOG, "a change of the engine's weights file is logged"),
     Step("drift.record", WATCHDOG, "the record knows of it"),
+    Step("promote.record", MODULE, "the record says promoting"),
+    Step("promote.file", MODULE, "the promoted weights are written into the engine's own weights file"),
+    Step("promote.disarm", MODULE, "environment file and drop-in are removed"),
+    Step("promote.restart", MODULE, "the engine is restarted with its own weights"),
+    Step("promote.prove", MODULE, "the new process is shown to run without the canary's variables"),
+    Step("promote.timer", MODULE, "the monitor's timer is stopped"),
+    Step("promote.ledger", MODULE, "the promotion is logged"),
+    Step("promote.commit", MODULE, "the record says promoted"),
     Step("upgrade.credential", INSTALL, "the credential is replaced"),
     Step("upgrade.code", INSTALL, "the new code is put beside the old"),
     Step("upgrade.switch", INSTALL, "the link to the code is switched"),

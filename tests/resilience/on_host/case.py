@@ -7,6 +7,7 @@
     case.py run JSON       the whole case; the last line printed is its result as JSON
     case.py after JSON     the end of a case whose host was cut off, after the boot
     case.py activate JSON  an activation by the functions that the modules call
+    case.py promote JSON   a promotion at the last step, by the function that the module calls
     case.py install JSON   an installation that differs in code, credential, units or settings
 
 Nothing here asks the agent what it did: process, files, systemd and ledger are read directly.
@@ -39,6 +40,7 @@ DROPIN = Path(f"/etc/systemd/system/{UNIT}.d/qsc_canary.conf")
 ENVIRONMENT = Path("/run/qsc_canary/engine.env")
 STATE = Path("/var/lib/qsc_canary")
 RECORD = STATE / "record.json"
+OWN_WEIGHTS = Path("/etc/quantum/model_weights.json")
 VERDICT = STATE / "monitor" / "verdict.json"
 LEDGER = Path("/var/log/qsc_canary/qsc_canary.jsonl")
 MEMORY = Path("/opt/qsc-fault/memory.json")
@@ -114,7 +116,10 @@ def variables(pid: int) -> dict[str, str] | None:
 
 
 def look(since: float) -> tuple[str, str]:
-    """("baseline" | "committed" | "between", what is seen). ``since``: boot time after which a verdict is new."""
+    """("baseline" | "committed" | "promoted" | "between", what is seen).
+
+    ``since``: boot time after which a verdict is new.
+    """
     engine, watch_timer, check_timer = show_all(
         (UNIT, "qsc-watchdog.timer", "qsc-monitor.timer"), "ActiveState", "SubState", "MainPID", "DropInPaths"
     )
@@ -129,10 +134,14 @@ def look(since: float) -> tuple[str, str]:
         f"{DROPIN.exists()}/{'qsc_canary' in engine.get('DropInPaths', '')}, environment file {ENVIRONMENT.exists()}, "
         f"record {state}, monitor {monitor}, watchdog {watchdog}"
     )
-    if found == {} and watchdog == "active" and state in (None, "rolled_back"):
+    if found == {} and watchdog == "active" and state in (None, "rolled_back", "promoted"):
         clean = not DROPIN.exists() and not ENVIRONMENT.exists() and "qsc_canary" not in engine.get("DropInPaths", "")
-        if clean and monitor != "active":
+        own = read_json(OWN_WEIGHTS)
+        if clean and monitor != "active" and state == "promoted":
+            return ("promoted" if own == record["promoted"] else "between"), f"{seen}, own weights {own}"
+        if clean and monitor != "active" and (state is None or not record.get("promoted") or own == record["baseline"]):
             return "baseline", seen
+        seen += f", own weights {own}"
     if found and state == "active" and watchdog == "active" and monitor == "active":
         wanted = {
             "QSC_CANARY_MODEL": MODEL, "QSC_CANARY_TRAFFIC": "0.10",
@@ -160,7 +169,8 @@ AS_INSTALLED = f"""
     cd /usr/local/lib/qsc_canary
     cmp -s {SAVED}/model_weights.json /etc/quantum/model_weights.json \\
         || cp -a {SAVED}/model_weights.json /etc/quantum/
-    rm -f /etc/quantum/*.changed /run/qsc_canary/page* /run/qsc_canary/rollback_tries* {STATE}/page*
+    rm -f /etc/quantum/*.changed /etc/quantum/*.before
+    rm -f /run/qsc_canary/page* /run/qsc_canary/rollback_tries* {STATE}/page*
     if [ "$(readlink current)" != "$(cat {SAVED}/digest)" ]; then
         ln -sfn "$(cat {SAVED}/digest)" current
     fi
@@ -357,7 +367,7 @@ def ended(
         else:
             time.sleep(float(case["undo_when"]))
         shell(case["undo"])
-    wanted = ("baseline", "committed") if case["end"] == "either" else (case["end"],)
+    wanted = ("baseline", "committed", "promoted") if case["end"] == "either" else (case["end"],)
     end = time.monotonic() + case["within_s"]
     state, seen = look(since)
     while True:
@@ -405,6 +415,9 @@ def story(case: dict[str, t.Any], state: str) -> str:
     ]
     if len(set(keys)) != len(keys):
         return f"an entry stands twice in the ledger: {[key[:2] for key in keys]}"
+    if state == "promoted":
+        named = [entry["action"] for entry in told if entry["action"] in ("promoted", "rollback_executed")]
+        return "" if named == ["promoted"] else f"the ledger does not tell of a promotion: {named}"
     if state == "committed":
         activated = [entry for entry in told if entry["action"] == "canary_activated"]
         if executed or len(activated) != 1:
@@ -486,6 +499,26 @@ def activate(case: dict[str, t.Any]) -> int:
         return 2
 
 
+def promote(case: dict[str, t.Any]) -> int:
+    """The last step of a promotion, by the function that the module calls."""
+    from qsc.errors import QscError
+    from qsc.guard import promotion
+    from qsc.guard.host import Host
+    from qsc.settings import Paths, Settings
+
+    paths = Paths()
+    settings = dataclasses.replace(Settings.load(paths.config), **case.get("settings", {}))
+    cutover = {"id": read_json(RECORD)["since"]["id"], "time": "2026-01-10T05:43:15.000Z"}
+    try:
+        promotion.promote(
+            Host(settings=settings, paths=paths, actor="driver"), promotion.Request(gate={**gate(), "cutover": cutover})
+        )
+    except (OSError, QscError) as error:
+        print(f"promotion: {error}", flush=True)
+        return 2
+    return 0
+
+
 def install(case: dict[str, t.Any]) -> int:
     """Install what the case changes, the way the module does."""
     from qsc.guard import install as installation
@@ -503,11 +536,12 @@ def install(case: dict[str, t.Any]) -> int:
 
 
 def main() -> int:
-    """One of the four."""
+    """One of the five."""
     what, case = sys.argv[1], json.loads(sys.argv[2])
     launch.load(case.get("code", launch.CODE) if what == "install" else launch.CODE)
-    if what in ("activate", "install"):
-        return {"activate": activate, "install": install}[what](case)
+    own = {"activate": activate, "install": install, "promote": promote}
+    if what in own:
+        return own[what](case)
     with open("/run/qsc-fault.lock", "w") as lock:  # one case at a time
         fcntl.flock(lock, fcntl.LOCK_EX)
         if what == "after":

@@ -78,7 +78,11 @@ def test_install(paths: Paths, umask: int) -> None:
     folder = paths.agent_root / digest
     assert agent.installed_digest(paths) == digest
     assert {name: (folder / name).read_bytes() for name in agent.sources()} == agent.sources()
-    assert Settings.load(paths.config).to_dict() == {**SETTINGS.to_dict(), "ignore_models": ["fallback"]}
+    assert Settings.load(paths.config).to_dict() == {
+        **SETTINGS.to_dict(),
+        "ignore_models": ["fallback"],
+        "steps": [0.1, 0.25, 0.5, 1.0],
+    }
     assert paths.password.read_text() == SECRET
     assert mode(paths.password) == 0o600
     assert mode(paths.config) == 0o644

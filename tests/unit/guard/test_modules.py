@@ -140,6 +140,8 @@ def test_the_way_of_a_canary(run: Run, machine: Machine, monkeypatch: pytest.Mon
     assert preflight.data["changed"]
     assert preflight.data["plan"] == {
         "action": "activate",
+        "model": "patchtst",
+        "weight": 0.1,
         "weights": CANARY,
         "baseline": BASELINE,
         "direction": "lowers",
@@ -195,6 +197,77 @@ def test_the_way_of_a_canary(run: Run, machine: Machine, monkeypatch: pytest.Mon
     assert not twice["changed"]
     nothing = run("qsc_canary", check=True, state="rolled_back", **common).data
     assert (nothing["changed"], nothing["summary"]) == (False, ["already at baseline, nothing to change"])
+
+
+def test_the_way_from_step_to_step(run: Run, machine: Machine) -> None:
+    """What promote.yml calls: raised to all of the weight, then promoted; each asked first, each asked again."""
+    common = {"settings": {**settings(machine), "steps": [0.1, 1.0]}, "actor": "job 17"}
+    first = machine.run_canary()
+    early = run("qsc_canary", check=True, state="raised", **common)
+    assert early.failed and "is not safe yet: it is watched until" in early.data["msg"]
+    machine.make_safe()
+    wish = {"state": "raised", "confirm_full": True, **common}
+    before = machine.files()
+    asked = run("qsc_canary", check=True, diff=True, **wish).data
+    assert (asked["changed"], asked["plan"]["action"], asked["plan"]["weight"]) == (True, "raise", 1.0)
+    assert asked["record"]["since"] == {"id": "1768023800000-0", "entries_added": 9000}, "the gate's cutover"
+    assert "lease" not in asked
+    assert asked["diff"]["before"] == "xgb 28.125 %, lgbm 28.125 %, nhits 33.75 %, patchtst 10 %\n"
+    assert asked["diff"]["after"] == "xgb 0 %, lgbm 0 %, nhits 0 %, patchtst 100 %\n"
+    assert "all other models get weight 0" in asked["summary"]
+    assert f"raised from 10 % to 100 %, a step of canary {first.id}" in asked["summary"]
+    assert machine.files() == before
+
+    armed = run("qsc_canary", gate=machine.step_gate(), **wish).data
+    assert (armed["changed"], armed["record"]["state"], armed["plan"]["model"]) == (True, "arming", "patchtst")
+    machine.write_dropin()
+    machine.start_engine()
+    marker = {"id": "1768045500000-0", "entries_added": 9000}
+    active = run("qsc_canary", state="active", lease=armed["lease"], marker=marker, **common).data
+    assert active["record"]["raised_from"] == first.id
+    machine.write_verdict()
+    for check in (True, False):
+        again = run("qsc_canary", check=check, gate=machine.step_gate(), **wish).data
+        assert (again["changed"], again["plan"]["action"]) == (False, "already_active")
+        assert again["deadline"] == active["deadline"]
+        assert again["rollback_cmd"].endswith(active["record"]["id"])
+
+    machine.make_safe()
+    before = machine.files()
+    assert run("qsc_canary", check=True, **wish).data["plan"]["action"] == "promote"
+    wish["state"] = "promoted"
+    asked = run("qsc_canary", check=True, diff=True, **wish).data
+    assert asked["changed"]
+    assert asked["diff"]["before_header"] == str(machine.baseline_path)
+    assert asked["diff"]["before"] == "xgb 25 %, lgbm 25 %, nhits 30 %, patchtst 20 %\n"
+    assert asked["diff"]["after"] == "xgb 0 %, lgbm 0 %, nhits 0 %, patchtst 100 %\n"
+    assert machine.files() == before
+    done = run("qsc_canary", gate=machine.step_gate(), **wish).data
+    assert (done["changed"], done["record"]["state"], done["proof"]["state"]) == (True, "promoted", "baseline")
+    assert done["rollback_cmd"] == machine.ledger("promoted")[0]["rollback_cmd"]
+    assert any("without a canary" in line for line in done["summary"])
+    for check, state in ((True, "raised"), (False, "promoted"), (True, "promoted")):
+        again = run("qsc_canary", check=check, gate={}, **{**wish, "state": state}).data
+        assert (again["changed"], again["plan"]["action"]) == (False, "already_promoted")
+        assert "was promoted at 2026-01-10T" in again["summary"][0]
+
+
+@pytest.mark.parametrize("state", ["raised", "promoted"])
+def test_a_promotion_takes_its_options(run: Run, machine: Machine, state: str) -> None:
+    machine.run_canary()
+    machine.make_safe()
+    machine.time.sleep(100)
+    machine.write_verdict()
+    common = {"state": state, "settings": {**settings(machine), "steps": [0.1]}, "gate": machine.step_gate()}
+    for values, word in (
+        ({"model": "xgb"}, "model=xgb is not the canary of this host"),
+        ({"max_verdict_age_s": 60.0}, "is stale: safe since"),
+        ({"promoted_weights": {"xgb": 1.0}}, "patchtst has no weight in them"),
+        ({"promoted_weights": {"patchtst": 1.0}}, "all other models get weight 0"),
+    ):
+        result = run("qsc_canary", **common, **values)
+        assert result.failed
+        assert word in result.data["msg"]
 
 
 def test_an_activation_that_is_only_accepted_says_so(run: Run, machine: Machine) -> None:

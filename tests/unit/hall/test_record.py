@@ -16,10 +16,10 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc import record as re
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import LeaseLost, RecordUnreadable, Refused
 from helpers.samples import COLLAPSE, make_record
 
-STATES = ("", "arming", "active", "rolling_back", "rolled_back", "promoted")
+STATES = ("", "arming", "active", "rolling_back", "rolled_back", "promoting", "promoted")
 EVENTS = (
     "arm", "activate", "reprove", "resume", "drift", "conclude_safe", "conclude_inconclusive", "extend", "roll_back",
-    "proven", "promote", "",
+    "proven", "raise", "promote", "promoted", "",
 )  # fmt: skip
 
 # Written out once more on purpose: a new line in the code's table must be meant.
@@ -34,6 +34,10 @@ ALLOWED = {
     ("active", "conclude_safe"): "active",
     ("active", "conclude_inconclusive"): "active",
     ("active", "extend"): "active",
+    ("active", "raise"): "arming",
+    ("active", "promote"): "promoting",
+    ("promoting", "promoted"): "promoted",
+    ("promoting", "roll_back"): "rolling_back",
     ("arming", "roll_back"): "rolling_back",
     ("active", "roll_back"): "rolling_back",
     ("rolling_back", "roll_back"): "rolling_back",
@@ -50,7 +54,7 @@ def test_the_table_is_the_one_written_here() -> None:
 
 @pytest.mark.parametrize(("state", "event"), PAIRS)
 def test_state_and_event(state: str, event: str) -> None:
-    before = make_record(state=state, generation=7)
+    before = make_record(state=state, generation=7, outcome="safe" if event in ("raise", "promote") else "")
     wanted = ALLOWED.get((state, event))
     if wanted is None:
         with pytest.raises(Refused, match=before.id):
@@ -118,6 +122,7 @@ def test_a_rollback_without_a_violation_takes_its_reason() -> None:
         ("active", True, True),
         ("rolling_back", False, True),
         ("rolled_back", False, False),
+        ("promoting", True, True),
         ("promoted", False, False),
     ],
 )
@@ -215,6 +220,7 @@ def changed(**values: t.Any) -> str:
         pytest.param(changed(weights=[]), id="weights a list"),
         pytest.param(changed(weights={"xgb": "0.5"}), id="a weight text"),
         pytest.param(changed(baseline={"xgb": None}), id="a baseline weight null"),
+        pytest.param(changed(promoted={"xgb": "1"}), id="a promoted weight text"),
         pytest.param(changed(environment={}), id="environment empty: any process would prove the baseline"),
         pytest.param(changed(environment={**GOOD["environment"], "ack": 5}), id="a variable's name a number"),
         pytest.param(changed(violations={}), id="violations an object"),
@@ -266,6 +272,29 @@ def test_a_conclusion_is_final(outcome: str, event: str) -> None:
     with pytest.raises(Refused):
         records.transition(record, event, outcome="safe")
     assert records.transition(record, "roll_back").state == "rolling_back"
+
+
+@pytest.mark.parametrize("outcome", ["", "inconclusive", "terminated", "violated"])
+@pytest.mark.parametrize("event", ["raise", "promote"])
+def test_nothing_but_a_safe_run_goes_on_to_more_weight(outcome: str, event: str) -> None:
+    with pytest.raises(Refused):
+        records.transition(make_record(outcome=outcome), event)
+    assert records.transition(make_record(outcome="safe"), event).state in ("arming", "promoting")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"state": "arming"}, 1_768_000_300.0),
+        ({}, 1_768_021_700.0),
+        ({"extended": True, "max_duration_s": 30_000.0}, 1_768_030_100.0),
+        ({"outcome": "safe", "concluded_at": 1_768_021_710.0}, 1_768_108_110.0),
+        ({"state": "promoting", "outcome": "safe"}, 0.0),
+        ({"state": "rolled_back"}, 0.0),
+    ],
+)
+def test_when_a_state_ends_by_itself(changes: dict[str, t.Any], wanted: float) -> None:
+    assert make_record(**changes).ends_at == wanted
 
 
 def test_the_deadline_of_an_extended_run_is_the_later_one() -> None:

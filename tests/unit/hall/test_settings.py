@@ -54,6 +54,8 @@ BAD = [
     ("accept_unproven", None),
     ("ignore_models", "fallback"),
     ("ignore_models", [5]),
+    *[("steps", value) for value in ("0.1", None, [], {}, 0.1, [0.0], [-0.1], [1.01], ["0.1"], [True], [math.nan])],
+    *[("steps", value) for value in ([0.25, 0.1], [0.1, 0.1], [0.1, None], [HUGE], [0.1, math.inf])],
     ("engine_unit", ""),
     ("engine_unit", "engine"),
     ("engine_unit", "engine.timer"),
@@ -144,6 +146,7 @@ GOOD: dict[str, t.Any] = {
     "page_after": 3,
     "breaker_rollbacks": 0,
     "breaker_window_s": 3600.0,
+    "steps": [0.05, 1.0],
 }
 
 

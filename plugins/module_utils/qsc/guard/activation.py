@@ -48,7 +48,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an activation will do. ``action`` is ``activate``, or ``already_active`` when there is nothing to do."""
+    """What an activation will do. ``action`` is ``activate``, or ``already_active`` when there is nothing to do.
+
+    A promotion has ``raise``, ``promote`` and ``already_promoted`` beside them.
+    """
 
     action: str
     weights: WeightsPlan
@@ -65,16 +68,16 @@ def preflight(host: Host, request: Request) -> Plan:
     known = tuple((request.gate or {}).get("models") or ()) if request.gate else (request.model,)
     source = request.baseline_path or "baseline"
     weights = plan_weights(parse_baseline(baseline_bytes, source), request.model, request.weight, known=known)
-    engine = _check_engine(host)
+    engine = check_engine(host)
     record = load(host.paths.record)
     if record is not None and record.in_flight:
         return _already_in_flight(host, record, weights, baseline_bytes, engine)
     _check_leftovers(host)
-    _check_freeze(host)
+    check_freeze(host)
     page.check(host)
     history.check(host, request.model, request.acknowledge)
     if request.gate is not None:
-        _check_gate(host, request, engine)
+        check_gate(host, request.gate, request.model, engine)
     return Plan("activate", weights, baseline_bytes, record, engine)
 
 
@@ -107,7 +110,8 @@ def _read_baseline(request: Request) -> bytes:
         ) from error
 
 
-def _check_engine(host: Host) -> systemd.UnitFacts:
+def check_engine(host: Host) -> systemd.UnitFacts:
+    """The engine as it runs. Raises Refused where it does not."""
     unit = host.settings.engine_unit
     facts = systemd.show(unit)
     if facts.load_state == "masked":
@@ -135,6 +139,18 @@ def _already_in_flight(
             f"canary {record.id} is in flight ({record.model} at {100 * record.weight:g} %, {record.state})",
             remedy=f"One model at a time. End that run first: {rollback_command(record.id)}",
         )
+    return already_active(host, record, baseline_bytes, engine)
+
+
+def already_active(host: Host, record: Record, baseline_bytes: bytes, engine: systemd.UnitFacts) -> Plan:
+    """The plan where the run that is wanted is the one that runs: proven again, nothing changed."""
+    prove_now(host, record)
+    frozen = WeightsPlan(record.model, record.weight, dict(record.baseline), dict(record.weights))
+    return Plan("already_active", frozen, baseline_bytes, record, engine)
+
+
+def prove_now(host: Host, record: Record) -> None:
+    """Refuse where the engine does not run this canary as it is."""
     try:
         systemd.prove(
             record.engine_unit,
@@ -147,8 +163,6 @@ def _already_in_flight(
             f"canary {record.id} is active but not proven: {error}",
             remedy=f"The watchdog is about to end it; or end it yourself: {rollback_command(record.id)}",
         ) from error
-    frozen = WeightsPlan(record.model, record.weight, dict(record.baseline), dict(record.weights))
-    return Plan("already_active", frozen, baseline_bytes, record, engine)
 
 
 def _check_leftovers(host: Host) -> None:
@@ -157,7 +171,7 @@ def _check_leftovers(host: Host) -> None:
             raise Refused(f"{path} exists although no canary is in flight", remedy="Clean up first: qsc rollback")
 
 
-def _check_freeze(host: Host) -> None:
+def check_freeze(host: Host) -> None:
     """An operator's file stops every activation; it never stops a rollback."""
     path = host.paths.freeze
     if not (path.exists() or path.is_symlink()):
@@ -191,15 +205,15 @@ def check_guards(host: Host) -> None:
             raise Refused(f"{unit} is {state}", remedy="Install: ansible-playbook playbooks/install.yml")
 
 
-def _check_gate(host: Host, request: Request, engine: systemd.UnitFacts) -> None:
-    gate = request.gate or {}
+def check_gate(host: Host, gate: t.Mapping[str, t.Any], model: str, engine: systemd.UnitFacts) -> None:
+    """The gate's answer must be a pass, of this model, of now. Raises Refused."""
     if gate.get("passed") is not True or gate.get("exit_code") != 0 or gate.get("mode") != "canary":
         raise Refused("the quality gate did not pass", remedy="No activation without a passing gate.")
     events = gate.get("events")
     if isinstance(events, bool) or not isinstance(events, int) or events < host.settings.min_events:
         raise Refused(f"the gate judged {events!r} decisions, at least {host.settings.min_events} are needed")
-    if request.model not in (gate.get("models") or {}):
-        raise Refused(f"the gate did not judge {request.model}", remedy="Judge it: playbooks/gate.yml")
+    if model not in (gate.get("models") or {}):
+        raise Refused(f"the gate did not judge {model}", remedy="Judge it: playbooks/gate.yml")
     judged_at = gate.get("judged_at")
     now = host.clock.wall()
     if (
@@ -245,34 +259,52 @@ def arm(host: Host, request: Request) -> tuple[Plan, Record]:
         plan = preflight(host, request)
         if plan.action == "already_active" and plan.record is not None:
             return plan, plan.record
-        check_guards(host)
-        record = _new_record(host, request, plan)
-        reached("arm.record")
-        save(host.paths.record, record)
-        try:
+        record = new_record(host, request, plan)
+        cause = take(host, plan, record)
+    if cause is not None:
+        raise go_back(host, record, "arming_failed", f"the canary could not be armed: {cause}") from cause
+    return plan, record
+
+
+def take(host: Host, plan: Plan, record: Record) -> OSError | QscError | None:
+    """Arm this record, under the lock; returns what went wrong once it was written. Raises with nothing changed.
+
+    Where a run is raised the snapshot stays: the way back leads to the baseline of before the first step.
+    """
+    check_guards(host)
+    reached("arm.record")
+    save(host.paths.record, record)
+    try:
+        if not record.raised_from:
             reached("arm.snapshot")
             write_atomic(host.paths.baseline, plan.baseline_bytes)
-            reached("arm.weights")
-            write_atomic(host.paths.weights, host.weights_bytes(record))
-            reached("arm.monitor")
-            prepare_ack(host, plan.engine)
-            systemd.start(host.guards.monitor_timer)
-            systemd.reset_failed(record.engine_unit)
-            reached("arm.environment")
-            write_atomic(host.paths.engine_env, host.engine_env_bytes(record))
-            return plan, record
-        except (OSError, QscError) as error:
-            cause = error
+        reached("arm.weights")
+        write_atomic(host.paths.weights, host.weights_bytes(record))
+        reached("arm.monitor")
+        prepare_ack(host, plan.engine)
+        systemd.start(host.guards.monitor_timer)
+        systemd.reset_failed(record.engine_unit)
+        reached("arm.environment")
+        write_atomic(host.paths.engine_env, host.engine_env_bytes(record))
+    except (OSError, QscError) as error:
+        return error
+    return None
+
+
+def go_back(host: Host, record: Record, trigger: str, why: str) -> Refused:
+    """Take back an operator's step that failed in the middle; returns the error that says so."""
     remedy = "The host is at baseline."
     try:
-        rollback.roll_back(host, rollback.Finding("arming_failed", str(cause)), canary_id=record.id)
+        rollback.roll_back(host, rollback.Finding(trigger, why), canary_id=record.id)
     except (OSError, QscError) as error:
         remedy = f"The baseline is not proven yet ({error}); the host goes on trying."
-    raise Refused(f"the canary could not be armed: {cause}", remedy=remedy) from cause
+    return Refused(why, remedy=remedy)
 
 
-def _new_record(host: Host, request: Request, plan: Plan) -> Record:
+def new_record(host: Host, request: Request, plan: Plan) -> Record:
+    """The record of a run that is about to be armed, if the table lets it begin."""
     settings, gate = host.settings, request.gate or {}
+    raised = plan.record if plan.action == "raise" else None
     now, boot = host.clock.wall(), host.clock.boot()
     cadence = gate.get("cadence") or {}
     judging = settings.judging()
@@ -305,16 +337,21 @@ def _new_record(host: Host, request: Request, plan: Plan) -> Record:
         accept_unproven=settings.accept_unproven,
         judging=judging,
         gate={key: gate.get(key) for key in ("cutover", "events", "window", "cadence", "judged_at")},
-        baseline_path=request.baseline_path,
+        baseline_path=raised.baseline_path if raised is not None else request.baseline_path,
         baseline_digest=digest_bytes(plan.baseline_bytes),
         engine_before=plan.engine.to_dict(),
-        acknowledged=request.acknowledge,
+        acknowledged=raised.acknowledged if raised is not None else request.acknowledge,
         on_reboot=settings.on_reboot,
         baseline_drift=settings.baseline_drift,
         inconclusive=settings.inconclusive,
         max_duration_s=settings.max_duration_s if settings.inconclusive == "extend" else 0.0,
+        drift=raised.drift if raised is not None else "",
+        raised_from=raised.id if raised is not None else "",
+        raised_weight=raised.weight if raised is not None else 0.0,
     )
-    if plan.record is not None:  # the table decides whether a new run may begin
+    if raised is not None:
+        transition(raised, "raise")
+    elif plan.record is not None:  # the table decides whether a new run may begin
         transition(replace(plan.record, violations=(), outcome=""), "arm")
     return record
 
@@ -449,11 +486,17 @@ def cutover_text(gate: t.Mapping[str, t.Any]) -> str:
 
 
 def _log_activation(host: Host, record: Record, proof: systemd.Proof) -> None:
-    if host.ledger.find("canary_activated", record.id) is not None:
+    if host.ledger.find("canary_promoted_step" if record.raised_from else "canary_activated", record.id) is not None:
         return
+    raised = {
+        "from_canary_id": record.raised_from,
+        "from_weight": record.raised_weight,
+        "to_weight": record.weight,
+    }
     host.log(
-        "canary_activated",
+        "canary_promoted_step" if record.raised_from else "canary_activated",
         record,
+        **(raised if record.raised_from else {}),
         canary_weight=record.weight,
         weights=dict(record.weights),
         baseline_weights=dict(record.baseline),

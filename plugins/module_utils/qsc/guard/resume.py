@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from ..errors import QscError, RecordUnreadable
 from ..files import digest_file, read_bounded, write_atomic
-from ..record import ACTIVE, Record, load, save, transition
+from ..record import ACTIVE, PROMOTING, Record, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict
 from . import activation, rollback, systemd
@@ -58,7 +58,8 @@ def objection(host: Host, record: Record) -> tuple[str, Verdict | None]:
     except RecordUnreadable as error:
         return error.message, None
     if record.state != ACTIVE:
-        return "the activation was not completed", verdict
+        what = "promotion" if record.state == PROMOTING else "activation"
+        return f"the {what} was not completed", verdict
     if record.latched:
         return "a violation was recorded", verdict
     if verdict is None:

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from ..errors import NotProven, RecordUnreadable, Refused, SystemdError
 from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
-from ..record import ROLLING_BACK, Record, drift_text, load, save, transition
+from ..record import PROMOTING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict, Violation, printable
 from . import folders, systemd
 from .host import Host, subject
 
-_RESTART_TIMEOUT_S = 280.0
+RESTART_TIMEOUT_S = 280.0
 _START_WAIT_S = 200.0
 """s: an engine that is on its way up by itself is waited for, not started over again."""
 
@@ -141,6 +141,8 @@ def _trigger(host: Host) -> Finding:
     if not engine.running:
         state = f"{engine.active_state}/{engine.sub_state}"
         return Finding("engine_down", f"{engine.unit} is {state}, result {engine.result}, status {engine.exit_status}")
+    if record.state == PROMOTING:
+        return Finding("promotion_interrupted", "the promotion was cut off before its end")
     return Finding("manual", f"{host.actor or 'somebody'} started the rollback unit")
 
 
@@ -163,8 +165,9 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
             )
         if record is not None and record.in_flight:
             record = _begin(host, record, finding, notes)
-        removed, left = _disarm(host, record, notes)
-        file_restored = _restore_file(host, record, notes)
+        removed, kept = _disarm(host, record, notes)
+        file_restored, stuck = _restore_file(host, record, notes)
+        left = kept or stuck
         reached("back.reload")
         systemd.daemon_reload()
         proof, restarted = _restore(host, record, removed=removed, force=file_restored)
@@ -172,7 +175,7 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
         if restarted:
             remove(host.paths.restart_due)
         if left is not None:
-            raise left  # the engine is at baseline, but the run does not end while a part of the canary lies here
+            raise left  # the engine runs no canary, but the run does not end while a part of it lies here
         changed = removed or restarted
         if record is not None and record.state == ROLLING_BACK:
             record = _finish(host, record, proof, notes)
@@ -305,21 +308,26 @@ def _remove(path: Path, notes: list[str]) -> tuple[bool, OSError | None]:
         return True, error
 
 
-def _restore_file(host: Host, record: Record | None, notes: list[str]) -> bool:
-    """Put the saved baseline back where somebody changed the engine's weights file during the run; True when done."""
+def _restore_file(host: Host, record: Record | None, notes: list[str]) -> tuple[bool, OSError | Refused | None]:
+    """Put the saved baseline back where the engine's weights file was changed during the run: (done, what must be
+    tried again).
+
+    Other hands' changes are left where they cannot be undone. Weights of a promotion that was cut off are a part of the
+    canary: they go, whatever the option says.
+    """
     if record is None or record.state != ROLLING_BACK or not record.baseline_path:
-        return False
+        return False, None
     reached("back.weights_file")
-    if record.baseline_drift == "keep":
+    if record.baseline_drift == "keep" and not record.promoted:
         if record.drift:
             notes.append(f"{record.baseline_path} {drift_text(record.drift)} during the run: left as it is")
-        return False
+        return False, None
     try:
-        return _replace_changed(host, record, Path(record.baseline_path), notes)
+        return _replace_changed(host, record, Path(record.baseline_path), notes), None
     except (OSError, Refused) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         notes.append(f"{record.baseline_path} could not be restored: {reason}")
-        return False
+        return False, error if record.promoted else None
 
 
 def _replace_changed(host: Host, record: Record, path: Path, notes: list[str]) -> bool:
@@ -377,7 +385,7 @@ def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -
         return None, False  # an operator's stopped engine is not started by a rollback that has nothing to undo
     reached("back.restart")
     systemd.reset_failed(unit)
-    systemd.restart(unit, timeout_s=_RESTART_TIMEOUT_S)
+    systemd.restart(unit, timeout_s=RESTART_TIMEOUT_S)
     reached("back.prove")
     proof = systemd.prove(
         unit, expected={}, names=names, not_invocation=before.invocation_id, stability_s=stability_s, timeout_s=20.0

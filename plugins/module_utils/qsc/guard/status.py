@@ -13,8 +13,8 @@ import typing as t
 from .. import agent
 from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, timestamp
-from ..record import ACTIVE, ARMING, Record, drift_text, load
-from . import activation, page, rollback, systemd, watchdog
+from ..record import ACTIVE, Record, drift_text, load
+from . import activation, page, promotion, rollback, systemd, watchdog
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
 
@@ -38,6 +38,7 @@ def live(host: Host) -> dict[str, t.Any]:
         "host": os.uname().nodename,
         "clock": {"wall": clock.wall(), "boot": clock.boot(), "boot_id": clock.boot_id(create=False)},
         "watching": _watching(record, clock.boot()) if record is not None else None,
+        "steps": [*host.settings.steps],
     }
 
 
@@ -73,7 +74,8 @@ def _look(host: Host) -> dict[str, t.Any]:
         "guards": {unit: _state(unit) for unit in (WATCHDOG_TIMER, MONITOR_TIMER, ROLLBACK_SERVICE)},
         "verdict": verdict.to_dict() if verdict is not None else None,
         "proof": _proof(host, record, unit),
-        "deadline": _deadline(record),
+        "deadline": timestamp(record.ends_at) if record is not None and record.ends_at else "",
+        "step": promotion.step_of(host.settings.steps, record) if record is not None and record.live else None,
         "seconds_left": _seconds_left(host, record),
         "rollback_cmd": activation.rollback_command(record.id) if record is not None and record.in_flight else "",
         **_standing(host, record),
@@ -128,16 +130,6 @@ def _proof(host: Host, record: Record | None, unit: str) -> dict[str, t.Any]:
         else:
             return {"state": state, "reason": "", **proof.to_dict()}
     return {"state": "unproven", "reason": reason}
-
-
-def _deadline(record: Record | None) -> str:
-    if record is None or record.state not in (ARMING, ACTIVE):
-        return ""
-    if record.state == ARMING:
-        return timestamp(record.armed_at + record.arming_deadline_boot - record.armed_boot)
-    if record.held:
-        return timestamp(record.concluded_at + record.hold_s)
-    return timestamp(record.activated_at + record.deadline_s)
 
 
 def _seconds_left(host: Host, record: Record | None) -> float | None:

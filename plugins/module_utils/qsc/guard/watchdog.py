@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..errors import Busy, NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, is_stopped, lock_holder, read_bounded, timestamp, try_io, write_atomic
-from ..record import ACTIVE, ARMING, ROLLING_BACK, Record, drift_text, load, save, transition
+from ..record import ACTIVE, ARMING, PROMOTING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import HALF_JUDGED, Verdict
 from . import activation, page, resume, rollback, systemd
@@ -73,6 +73,12 @@ def _arming_expired(facts: Facts) -> Finding | None:
     if facts.record.state == ARMING and facts.boot > facts.record.arming_deadline_boot:
         return Finding("arming_expired", "the activation was not completed by its deadline")
     return None
+
+
+def _promotion_interrupted(facts: Facts) -> Finding | None:
+    # a promotion holds the lock to its end: whoever finds this state under the lock has outlived it
+    del facts
+    return Finding("promotion_interrupted", "the promotion was cut off before its end")
 
 
 def _judged_bad(facts: Facts) -> Finding | None:
@@ -202,8 +208,10 @@ def may_stay(facts: Facts) -> bool:
     return wanted and not _unwatched(facts) and bool(_uncertain(facts))
 
 
-_WHILE_ARMING: t.Sequence[t.Callable[[Facts], Finding | None]] = (_rebooted, _arming_expired)
-_WHILE_ACTIVE: t.Sequence[t.Callable[[Facts], Finding | None]] = (
+_Predicates = t.Sequence[t.Callable[[Facts], t.Optional[Finding]]]
+_WHILE_ARMING: _Predicates = (_rebooted, _arming_expired)
+_WHILE_PROMOTING: _Predicates = (_rebooted, _promotion_interrupted)
+_WHILE_ACTIVE: _Predicates = (
     _rebooted, _judged_bad, _verdict_unreadable, _engine_masked, _engine_restarted, _engine_down, _dropin_changed,
     _configuration_changed, _baseline_changed, _monitor_stopped, _telemetry_lost, _monitor_silent, _hold_expired,
     _not_safe_at_deadline,
@@ -212,7 +220,7 @@ _WHILE_ACTIVE: t.Sequence[t.Callable[[Facts], Finding | None]] = (
 
 def diagnose(facts: Facts) -> Finding | None:
     """The first reason to end the run, or None. Pure."""
-    for predicate in _WHILE_ARMING if facts.record.state == ARMING else _WHILE_ACTIVE:
+    for predicate in {ARMING: _WHILE_ARMING, PROMOTING: _WHILE_PROMOTING}.get(facts.record.state, _WHILE_ACTIVE):
         finding = predicate(facts)
         if finding is not None:
             return finding
@@ -310,6 +318,13 @@ def _remove_orphans(host: Host, record: Record | None) -> list[str]:
 
 
 def _facts(host: Host, record: Record) -> Facts:
+    facts = facts_now(host, record)
+    late, settling_s = _remember(host, record, facts.boot, facts.engine)
+    return replace(facts, late=late, settling_s=settling_s)
+
+
+def facts_now(host: Host, record: Record) -> Facts:
+    """What one look finds that remembers no other and writes nothing."""
     verdict, verdict_error = None, ""
     try:
         verdict = rollback.verdict_of(host, record)
@@ -319,7 +334,6 @@ def _facts(host: Host, record: Record) -> Facts:
         verdict = None  # a heartbeat of another boot is no heartbeat
     boot = host.clock.boot()
     engine = systemd.show(record.engine_unit)
-    late, settling_s = _remember(host, record, boot, engine)
     return Facts(
         record=record,
         verdict=verdict,
@@ -332,13 +346,13 @@ def _facts(host: Host, record: Record) -> Facts:
         boot_id=host.clock.boot_id(),
         boot=boot,
         wall=host.clock.wall(),
-        late=late,
-        settling_s=settling_s,
-        drift=_drift(record),
+        late=False,
+        settling_s=0.0,
+        drift=drift_of(record),
     )
 
 
-def _drift(record: Record) -> str:
+def drift_of(record: Record) -> str:
     """What the engine's own weights file became since it was saved as the baseline; "" where it is the same."""
     if not record.baseline_path or record.state != ACTIVE:
         return ""

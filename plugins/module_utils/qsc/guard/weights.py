@@ -59,6 +59,8 @@ class WeightsPlan:
         ]
         before = 100 * self.baseline.get(self.model, 0.0)
         lines.append(f"the canary {self.direction} {self.model} from {before:g} % to {100 * self.weight:g} %")
+        if self.weight == 1:
+            lines.append("all other models get weight 0")
         if self.direction == "lowers":
             lines.append(f"so a rollback raises {self.model} back to {before:g} %")
         return lines

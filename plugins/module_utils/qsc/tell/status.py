@@ -19,6 +19,8 @@ def status_lines(facts: t.Mapping[str, t.Any]) -> list[str]:
     if record and facts.get("in_flight"):
         lines.append(f"weights   {weights_line(record['weights'])}")
         lines.append(f"baseline  {weights_line(record['baseline'])}")
+    if facts.get("step"):
+        lines.append(f"step      {_step(facts['step'])}")
     if verdict and facts.get("in_flight"):
         lines.append(f"verdict   {verdict['verdict']}, status {verdict['status']}: {printable(verdict['message'])}")
         lines.append(
@@ -63,6 +65,11 @@ def _told(entry: t.Mapping[str, t.Any]) -> str:
     text = f"{entry.get('timestamp', '?')}  {entry.get('action', '?'):<22}  {entry.get('canary_model', '')}"
     if entry.get("action") == "canary_activated":
         text += f" at {100 * entry.get('canary_weight', 0):g} %; way back: {entry.get('rollback_cmd', '')}"
+    elif entry.get("action") == "canary_promoted_step":
+        text += f" from {100 * entry.get('from_weight', 0):g} % to {100 * entry.get('to_weight', 0):g} %"
+        text += f"; way back: {entry.get('rollback_cmd', '')}"
+    elif entry.get("action") == "promoted":
+        text += f": {weights_line(entry.get('weights') or {})} in {entry.get('file', '')}"
     elif entry.get("action") == "rollback_executed":
         why = "; ".join(entry.get("violations") or ()) or entry.get("reason", "")
         text += f" {entry.get('outcome', '')} ({entry.get('trigger', '')}): {why}"
@@ -95,6 +102,12 @@ def _canary(facts: t.Mapping[str, t.Any]) -> str:
     if record["trigger"]:
         text += f" ({record['trigger']}: {printable(record['reason'])})"
     return text
+
+
+def _step(step: t.Mapping[str, t.Any]) -> str:
+    """How far the canary is on its way to all of the weight."""
+    after = f"{100 * step['next']:g} % is next" if step["next"] else "the last one"
+    return f"{step['number']} of {step['of']}; {after}"
 
 
 def _then(record: t.Mapping[str, t.Any]) -> str:
