@@ -160,6 +160,7 @@ def test_a_violation_at_a_later_step_returns_to_the_baseline_of_before_the_first
     _refused(host, "no canary is in flight", f"the last one, {canary}, ended violated (qsc_monitor_violation")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_controller_that_is_killed_while_it_raises(host: Host) -> None:
     """The engine runs the step before, nobody comes to restart it: the arming deadline ends it at the baseline."""

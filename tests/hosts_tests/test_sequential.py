@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from helpers.plays import Host, await_state, entries, play, process_variables, record
 
 SEQUENTIAL = {"qsc_canary_policy": "sequential", "qsc_canary_monitor_hours": 45 / 3600}
@@ -44,6 +46,7 @@ def test_what_is_not_certain_is_held_watched_and_never_safe(host: Host) -> None:
     assert process_variables(host) == {}
 
 
+@pytest.mark.slow
 def test_an_extended_run_that_never_becomes_certain_goes_back(host: Host) -> None:
     canary, _output = _activate(host, qsc_canary_inconclusive="extend", qsc_canary_max_monitor_hours=75 / 3600)
     ended = await_state(host, "rolled_back", timeout=180)
