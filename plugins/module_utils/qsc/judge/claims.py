@@ -287,10 +287,19 @@ class Evidence:
 
     def _radii(self, n: int) -> tuple[float, float]:
         """In standard deviations: of the interval that is shown and allows promotion, and of the one for a rollback."""
-        shown = asymptotic_radius(n, PROMOTION_ALPHA / ASYMPTOTIC_MARGIN, self.frame.buckets)
-        spent = self.alpha / DETECTORS / ASYMPTOTIC_MARGIN
-        carried = self.frame.carried
-        return carried * shown, carried * asymptotic_radius(n, spent, max(1.0, self.frame.buckets / 4))
+        shown, spent = (self._radius(n, alpha, optimal) for alpha, optimal in self._spendings())
+        return shown, spent
+
+    def _spendings(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(chance of an error, buckets at which the bound is tightest): of promotion, and of a rollback."""
+        return (
+            (PROMOTION_ALPHA / ASYMPTOTIC_MARGIN, self.frame.buckets),
+            (self.alpha / DETECTORS / ASYMPTOTIC_MARGIN, max(1.0, self.frame.buckets / 4)),
+        )
+
+    def _radius(self, n: int, alpha: float, optimal: float) -> float:
+        """Of a bound over ``n`` buckets, in standard deviations, with what they carry over to each other."""
+        return self.frame.carried * asymptotic_radius(n, alpha, optimal)
 
     def _read_mean(self, metric: str) -> tuple[float, float, float, float, float, int]:
         series = self.series[metric]
@@ -307,12 +316,9 @@ class Evidence:
             return math.nan, 0.0, 0.5, 0.0, 0.5, 0
         value = math.sqrt(max(0.0, y1.mean - y2.mean**2))
         found = []
-        for alpha, optimal in (
-            (PROMOTION_ALPHA / ASYMPTOTIC_MARGIN, self.frame.buckets),
-            (self.alpha / DETECTORS / ASYMPTOTIC_MARGIN, max(1.0, self.frame.buckets / 4)),
-        ):
-            wide = self.frame.carried * asymptotic_radius(y1.n, alpha / 2, optimal) * y1.std
-            off = self.frame.carried * asymptotic_radius(y1.n, alpha / 4, optimal) * y2.std
+        for alpha, optimal in self._spendings():
+            wide = self._radius(y1.n, alpha / 2, optimal) * y1.std
+            off = self._radius(y1.n, alpha / 4, optimal) * y2.std
             nearest = max(0.0, abs(y2.mean) - off)
             low = math.sqrt(max(0.0, y1.mean - wide - (abs(y2.mean) + off) ** 2))
             found.append((low, math.sqrt(max(0.0, y1.mean + wide - nearest**2))))
@@ -331,11 +337,8 @@ class Evidence:
         stds = [math.sqrt(max(0.0, square) / n) for square in squares]
         value = (_first(means, 0.9) - _first(means, 0.1)) / GRID
         found = []
-        for alpha, optimal in (
-            (PROMOTION_ALPHA / ASYMPTOTIC_MARGIN, self.frame.buckets),
-            (self.alpha / DETECTORS / ASYMPTOTIC_MARGIN, max(1.0, self.frame.buckets / 4)),
-        ):
-            radius = self.frame.carried * asymptotic_radius(n, alpha / 4, optimal)
+        for alpha, optimal in self._spendings():
+            radius = self._radius(n, alpha / 4, optimal)
             lower = [mean - radius * std for mean, std in zip(means, stds)]
             upper = [mean + radius * std for mean, std in zip(means, stds)]
             narrow = (_first(upper, 0.9) - 1) - _after(lower, 0.1)
