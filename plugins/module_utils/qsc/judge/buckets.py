@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .decisions import ACTIONS, Decision
-from .evidence import finite
+from .evidence import count_of, finite
 
 MINUTE_MS = 60_000
 LEAST_VOTES = 30
@@ -181,10 +181,3 @@ class Stretch:
 def bin_of(confidence: float) -> int:
     """The bin k of a confidence c in [0, 1]: (k - 1) / 1000 < c <= k / 1000."""
     return min(GRID, max(0, math.ceil(confidence * GRID - 1e-9)))
-
-
-def count_of(value: t.Any) -> int:
-    """A count of a state file. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
-        raise ValueError(f"{value!r:.40} is not a count")
-    return int(value)

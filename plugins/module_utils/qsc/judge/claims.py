@@ -16,9 +16,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from . import rules
-from .buckets import GRID, Stretch, count_of
+from .buckets import GRID, Stretch
 from .decisions import ACTIONS
-from .evidence import ABOVE, BELOW, Betting, Cusum, Series, asymptotic_radius, finite, gaussian_ratio
+from .evidence import ABOVE, BELOW, Betting, Cusum, Series, asymptotic_radius, count_of, finite, gaussian_ratio
 from .frame import Frame
 from .rules import Limits
 

@@ -27,6 +27,7 @@ _LARGEST_BET = 0.75
 _LEAST_ROOM = 1e-6
 ENOUGH_STEPS = 8
 """Steps from one observation to the next of which the largest can be spared."""
+_MOST_COUNTED = 1 << 53
 _LARGEST = 1e15
 """No figure of a run comes near; the squares and products of such figures stay finite."""
 
@@ -82,7 +83,7 @@ class Betting:
         n, *logs = raw
         if len(logs) != BETS:
             raise ValueError("not a betting process")
-        return cls(m, side, _count(n), [finite(log) for log in logs])
+        return cls(m, side, count_of(n, _MOST_COUNTED), [finite(log) for log in logs])
 
 
 @dataclass
@@ -133,7 +134,7 @@ class EmpiricalBernstein:
         n, *rest = raw
         if len(rest) != 5:
             raise ValueError("not a confidence sequence")
-        found = cls(alpha, _count(n), *(finite(value) for value in rest))
+        found = cls(alpha, count_of(n, _MOST_COUNTED), *(finite(value) for value in rest))
         if min(found.squares, found.cost) < 0 or (found.bet_sum > 0) != (found.n > 0):
             raise ValueError("sums that no confidence sequence has")
         return found
@@ -224,7 +225,7 @@ class Series:
         n, *rest = raw
         if len(rest) != 6:
             raise ValueError("not a series")
-        found = cls(_count(n), *(finite(value) for value in rest))
+        found = cls(count_of(n, _MOST_COUNTED), *(finite(value) for value in rest))
         if min(found.m2, found.largest) < 0 or found.jumps < found.largest:
             raise ValueError("a sum of squares below 0, or below one of them")
         return found
@@ -292,7 +293,7 @@ class Cusum:
         if len(rest) != 4:
             raise ValueError("not a cumulative sum")
         value, highest, total, best = (finite(number) for number in rest)
-        found = cls(value, highest, total, best, _count(length), _count(n))
+        found = cls(value, highest, total, best, count_of(length, _MOST_COUNTED), count_of(n, _MOST_COUNTED))
         if min(found.value, found.best) < 0 or found.highest < found.value or found.length > found.n:
             raise ValueError("not a cumulative sum that can be")
         return found
@@ -315,7 +316,8 @@ def finite(value: t.Any) -> float:
     return float(value)
 
 
-def _count(value: t.Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+def count_of(value: t.Any, most: int = 1 << 62) -> int:
+    """A count below ``most`` of a state file. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < most:
         raise ValueError(f"{value!r:.40} is not a count")
     return int(value)

@@ -14,10 +14,11 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .buckets import LEAST_VOTES, MINUTE_MS, Stretch, count_of, observe
+from .buckets import LEAST_VOTES, MINUTE_MS, Stretch, observe
 from .claims import Claim, Evidence, Reading
 from .cutover import StreamId
 from .decisions import ACTIONS, Decision
+from .evidence import count_of
 from .frame import Frame
 from .sketch import Sketch
 from .summary import FirstBlocker, ModelSummary, Summary

@@ -13,9 +13,9 @@ import math
 import typing as t
 from dataclasses import asdict, dataclass, field, fields
 
-from .buckets import LEAST_VOTES, Observation, Stretch, count_of
+from .buckets import LEAST_VOTES, Observation, Stretch
 from .decisions import ACTIONS
-from .evidence import finite
+from .evidence import count_of, finite
 
 BLOCK_S = 30.0
 """s: the grain in which correlation is measured."""

@@ -10,8 +10,8 @@ import math
 import typing as t
 from dataclasses import dataclass, field
 
-from .buckets import GRID, bin_of, count_of
-from .evidence import Series
+from .buckets import GRID, bin_of
+from .evidence import Series, count_of
 
 
 @dataclass
