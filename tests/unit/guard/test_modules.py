@@ -17,7 +17,7 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.qsc.canary.plugins.module_utils import _guard
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import systemd
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import hooks, systemd
 from ansible_collections.qsc.canary.plugins.modules import qsc_agent
 from helpers.machine import DIGEST, Machine
 from helpers.samples import BASELINE, CANARY, COLLAPSE
@@ -448,3 +448,59 @@ def test_a_gate_that_broke_off_is_kept_too(run: Run, machine: Machine, gate: dic
     result = run("qsc_gate_report", model="patchtst", gate=gate, settings=settings(machine))
     assert not result.failed
     assert machine.ledger("gate_refused")[0]["reason"] == "the gate did not pass"
+
+
+# --- qsc_hook
+
+PAUSE, GO_ON = "/usr/bin/true", "/usr/bin/false"
+
+
+def hook_settings(machine: Machine) -> dict[str, t.Any]:
+    return {**settings(machine), "pre_restart": f"{PAUSE}", "post_restart": GO_ON, "hook_timeout_s": 3.0}
+
+
+@pytest.fixture
+def no_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "check", lambda _host: None)
+
+
+@pytest.mark.usefixtures("no_rights")
+def test_a_hook_runs_once_where_it_is_due(run: Run, machine: Machine) -> None:
+    values = {"settings": hook_settings(machine), "event": "activate", "model": "patchtst", "weight": 0.1}
+    result = run("qsc_hook", hook="pre_restart", actor="job 7", **values)
+    assert (result.failed, result.data["changed"], result.data["ran"]) == (False, True, True)
+    assert run("qsc_hook", hook="post_restart", **values).data["changed"]
+    after = run("qsc_hook", hook="post_restart", **values)
+    assert (after.data["changed"], after.data["ran"]) == (False, False)
+    assert [program for program, _variables in machine.commands] == [PAUSE, GO_ON]
+    assert machine.commands[0][1]["QSC_CANARY_MODEL"] == "patchtst"
+    assert "job 7" in machine.ledger("hook_run")[0]["actor"]
+
+
+@pytest.mark.usefixtures("no_rights")
+@pytest.mark.parametrize("hook", ["pre_restart", "post_restart", "reload"])
+def test_a_hook_in_check_mode_runs_nothing(run: Run, machine: Machine, hook: str) -> None:
+    before = machine.files()
+    result = run("qsc_hook", check=True, hook=hook, settings=hook_settings(machine))
+    assert (result.data["changed"], result.data["ran"]) == (hook != "reload", False)
+    assert (machine.files(), machine.commands) == (before, [])
+
+
+@pytest.mark.usefixtures("no_rights")
+def test_hooks_that_fail_fail_the_module_in_one_sentence(run: Run, machine: Machine) -> None:
+    machine.exit_status[PAUSE] = 3
+    result = run("qsc_hook", hook="pre_restart", settings=hook_settings(machine))
+    assert result.failed
+    assert result.data["msg"].startswith("the pre-restart hook failed with status 3 (no exchange)")
+    machine.exit_status = {GO_ON: 1}
+    run("qsc_hook", hook="pre_restart", settings=hook_settings(machine))
+    result = run("qsc_hook", hook="post_restart", settings=hook_settings(machine))
+    assert result.failed
+    assert "what was paused may still be paused" in result.data["msg"]
+
+
+def test_a_hook_that_does_not_exist_is_refused_by_name(run: Run, machine: Machine) -> None:
+    values = {**settings(machine), "pre_restart": "/nowhere/pause"}
+    result = run("qsc_hook", hook="pre_restart", settings=values)
+    assert result.failed
+    assert "qsc_canary_pre_restart=/nowhere/pause cannot be run on this host: No such file" in result.data["msg"]
