@@ -22,10 +22,18 @@ import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, files
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import SystemdError
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, page, promotion, systemd, watchdog
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
+    activation,
+    page,
+    promotion,
+    status,
+    systemd,
+    watchdog,
+)
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record, load
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell import follow
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import Verdict
 
 from .samples import BASELINE, UNIT, make_verdict
@@ -125,6 +133,8 @@ class Machine:
         monkeypatch.setattr(systemd, "time", self.time)
         monkeypatch.setattr(activation, "time", self.time)
         monkeypatch.setattr(page, "time", self.time)
+        monkeypatch.setattr(status, "time", self.time)
+        monkeypatch.setattr(follow, "time", self.time)
         monkeypatch.setattr(files.Clock, "wall", lambda _clock: self.time.wall)
         monkeypatch.setattr(files.Clock, "boot", lambda _clock: self.time.boot)
         monkeypatch.setattr(agent, "digest", lambda: DIGEST)
