@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 import typing as t
 
+import pytest
+
 from helpers.plays import (
+    FAST,
     Host,
     at_a_terminal,
     enough_telemetry,
@@ -25,6 +28,7 @@ from helpers.terminal import CTRL_C
 PROMPT = "anything else leaves the engine alone:"
 WAY_BACK = 'qsc rollback --reason "..."'
 # What is shown here has nothing to do with how fast the machine of the tests is.
+INTERVAL_S = FAST["qsc_canary_interval_seconds"]
 CALM: dict[str, t.Any] = {
     "model": "patchtst",
     "qsc_canary_stale_after": 30,
@@ -37,8 +41,8 @@ def _printed(output: str) -> list[int]:
     return [int(number) for number in re.findall(r"- check (\d+) at 20", output)]
 
 
-def test_without_a_yes_nothing_is_changed(host: Host) -> None:
-    before, logged = fingerprint(host), len(ledger(host))
+def test_without_a_terminal_nothing_is_changed(host: Host) -> None:
+    before = fingerprint(host)
     alone = play("quickstart", host, **CALM)
     assert alone.rc == 2, alone.output
     assert "There is no terminal to ask at." in alone.flat()
@@ -52,15 +56,18 @@ def test_without_a_yes_nothing_is_changed(host: Host) -> None:
     assert PROMPT not in checked.output
     assert fingerprint(host) == before
 
-    for keys in ("no\r", CTRL_C):
-        with at_a_terminal("quickstart", host, **CALM) as terminal:
-            terminal.answer(PROMPT, keys, 90)
-            if keys == CTRL_C:
-                terminal.answer("'A' to abort", "a")
-            assert terminal.end() == 2, terminal.output
-        assert ("patchtst is not activated" in terminal.output) == (keys != CTRL_C)
-        assert "Arm the way back" not in terminal.output
-        assert fingerprint(host) == before
+
+@pytest.mark.parametrize("keys", ["no\r", pytest.param(CTRL_C, marks=pytest.mark.slow)])
+def test_without_a_yes_nothing_is_changed(host: Host, keys: str) -> None:
+    before, logged = fingerprint(host), len(ledger(host))
+    with at_a_terminal("quickstart", host, **CALM) as terminal:
+        terminal.answer(PROMPT, keys, 90)
+        if keys == CTRL_C:
+            terminal.answer("'A' to abort", "a")
+        assert terminal.end() == 2, terminal.output
+    assert ("patchtst is not activated" in terminal.output) == (keys != CTRL_C)
+    assert "Arm the way back" not in terminal.output
+    assert fingerprint(host) == before
     assert len(ledger(host)) == logged
 
 
@@ -76,19 +83,23 @@ def test_a_yes_activates_and_shows_the_first_checks_as_they_happen(host: Host) -
     assert output.count("gate      PASS") == 1
     assert output.count(PROMPT) == 1
 
-    # each check is shown once, when it happens: before the next one, which is an interval later
-    assert _printed(output) == [1, 2, 3, 4, 5]
-    moments = [terminal.seconds_of(f"- check {number} at 20") for number in range(1, 6)]
-    assert min(late - early for early, late in zip(moments, moments[1:])) > 1, moments
-    judged = output[output.index("- check 5 at") :]
+    # each check is shown once, when it happens: an interval after the one before, not all of them at the end
+    numbers = _printed(output)
+    assert numbers == sorted(set(numbers)), numbers
+    assert numbers[0] <= 2
+    assert numbers[-1] >= 5
+    assert len(numbers) >= 3, "a slow machine may be late for one of them"
+    first, last = (terminal.seconds_of(f"- check {number} at 20") for number in (numbers[0], numbers[-1]))
+    assert last - first > 0.6 * INTERVAL_S * (numbers[-1] - numbers[0]), (first, last, numbers)
+    judged = output[output.index(f"- check {numbers[-1]} at") :]
     assert re.search(r"ok, status GO: \d+ decisions judged", judged)
     for rule in (r"HOLD [\d.]+ % \(<= 70 %\)", r"conf_std\s+[\d.]+ \(>= 0.05\)", r"agreement [\d.]+ % \(<= 80 %\)"):
         assert re.search(rule, " ".join(judged.split())), rule
 
     now = record(host)
     assert now["state"] == "active"
-    last = [line.strip() for line in output[: output.index("PLAY RECAP")].splitlines() if line.strip()]
-    assert last[-1] == f"- {WAY_BACK}"
+    lines = [line.strip() for line in output[: output.index("PLAY RECAP")].splitlines() if line.strip()]
+    assert lines[-1] == f"- {WAY_BACK}"
     assert re.search(r"- next      safe in \d+ min", judged)
     assert "- until     20" in judged
 
