@@ -311,9 +311,13 @@ def test_canary_refused(run: Run, machine: Machine, values: dict[str, t.Any], wo
 def test_info_waits_for_the_checks_of_a_run(run: Run, machine: Machine) -> None:
     record = machine.activate(machine.armed_and_restarted())
     common = {"settings": settings(machine), "wait_checks": 2, "canary_id": record.id}
+    begin = machine.time.boot
     early = run("qsc_canary_info", **common, timeout_s=31)
     followed = early.data["followed"]
     assert not early.failed
+    assert machine.time.boot - begin == pytest.approx(31)
+    other = run("qsc_canary_info", **{**common, "canary_id": "patchtst-another"}).data["followed"]
+    assert (other["canary_id"], other["ended"], other["check"]) == ("patchtst-another", True, [])
     assert (followed["reached"], followed["ended"], followed["checks"], followed["check"]) == (False, False, 0, [])
 
     machine.time.at(30, lambda: machine.write_verdict(checks_done=1, checks_judged=1))

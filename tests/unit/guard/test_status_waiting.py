@@ -117,6 +117,14 @@ def test_a_run_that_is_over_is_not_waited_for(active: Machine, what: str) -> Non
     assert (found.canary_id, found.ended, found.reached(5), seconds) == (canary, True, True, 0)
 
 
+def test_the_run_that_was_the_newest_is_followed_to_its_end(active: Machine) -> None:
+    canary = active.record().id
+    active.time.at(10, lambda: save(active.paths.record, replace(active.record(), id="patchtst-another")))
+    found, seconds = wait(active, 1)
+    assert (found.canary_id, found.ended) == (canary, True)
+    assert 10 <= seconds < 11
+
+
 def test_where_no_canary_ever_ran(machine: Machine) -> None:
     with pytest.raises(Refused, match=r"no canary ever ran.*playbooks/quickstart.yml"):
         wait(machine, 1)
