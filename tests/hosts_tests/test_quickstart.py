@@ -61,7 +61,7 @@ def test_without_a_terminal_nothing_is_changed(host: Host) -> None:
 def test_without_a_yes_nothing_is_changed(host: Host, keys: str) -> None:
     before, logged = fingerprint(host), len(ledger(host))
     with at_a_terminal("quickstart", host, **CALM) as terminal:
-        terminal.answer(PROMPT, keys, 90)
+        terminal.answer(PROMPT, keys, 240)
         if keys == CTRL_C:
             terminal.answer("'A' to abort", "a")
         assert terminal.end() == 2, terminal.output
@@ -73,7 +73,7 @@ def test_without_a_yes_nothing_is_changed(host: Host, keys: str) -> None:
 
 def test_a_yes_activates_and_shows_the_first_checks_as_they_happen(host: Host) -> None:
     with at_a_terminal("quickstart", host, **CALM) as terminal:
-        terminal.wait_for(f"{host.name}: activate patchtst at 10 % of the weight?", 90)
+        terminal.wait_for(f"{host.name}: activate patchtst at 10 % of the weight?", 240)
         for shown in ("gate      PASS", "the canary lowers patchtst from 20 % to 10 %", "plan      patchtst"):
             assert shown in terminal.output, "the plan comes before the question"
         assert process_variables(host) == {}
