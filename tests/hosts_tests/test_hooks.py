@@ -32,6 +32,9 @@ HOOKS: dict[str, t.Any] = {
     "qsc_canary_pre_restart": f"{PAUSE} 'all entries' $HOME",
     "qsc_canary_post_restart": GO_ON,
     "qsc_canary_hook_timeout_seconds": 4,
+    # plays keep a machine busy for minutes here: a pause of the engine meanwhile is not what is shown
+    "qsc_canary_stale_after": 30,
+    "qsc_canary_limits": {"start_grace": 30},
 }
 ENGINE = "systemctl show -P MainPID quantum-ai_engine.service"
 WRITES = f"""#!/bin/sh
@@ -180,7 +183,7 @@ def test_an_engine_that_does_not_take_part_in_a_reload_goes_back(hooked: Host) -
     before = _pid(hooked)
     done = play(
         "activate", hooked, model="patchtst", qsc_canary_reload_command="/usr/bin/true",
-        qsc_canary_arming_timeout_seconds=20, qsc_canary_accept_unproven=True,
+        qsc_canary_accept_unproven=True,
     )  # fmt: skip
     assert done.rc != 0
     assert "no proof that quantum-ai_engine.service uses the canary's weights" in done.flat()

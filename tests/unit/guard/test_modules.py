@@ -308,6 +308,45 @@ def test_canary_refused(run: Run, machine: Machine, values: dict[str, t.Any], wo
     assert machine.files() == before
 
 
+def test_info_waits_for_the_checks_of_a_run(run: Run, machine: Machine) -> None:
+    record = machine.activate(machine.armed_and_restarted())
+    common = {"settings": settings(machine), "wait_checks": 2, "canary_id": record.id}
+    begin = machine.time.boot
+    early = run("qsc_canary_info", **common, timeout_s=31)
+    followed = early.data["followed"]
+    assert not early.failed
+    assert machine.time.boot - begin == pytest.approx(31)
+    other = run("qsc_canary_info", **{**common, "canary_id": "patchtst-another"}).data["followed"]
+    assert (other["canary_id"], other["ended"], other["check"]) == ("patchtst-another", True, [])
+    assert (followed["reached"], followed["ended"], followed["checks"], followed["check"]) == (False, False, 0, [])
+
+    machine.time.at(30, lambda: machine.write_verdict(checks_done=1, checks_judged=1))
+    machine.time.at(60, lambda: machine.write_verdict(checks_done=2, checks_judged=2))
+    before = machine.files()
+    second = run("qsc_canary_info", check=True, **common).data
+    followed = second["followed"]
+    assert {name for name in before if machine.files()[name] != before[name]} <= {str(machine.paths.verdict)}
+    assert not second["changed"]
+    assert second["verdict"]["checks_done"] == 2
+    assert (followed["canary_id"], followed["checks"], followed["reached"], followed["end"]) == (record.id, 2, True, "")
+    assert followed["check"][0].startswith("check 2 at 20")
+    assert followed["ahead"][-1] == 'qsc rollback --reason "..."'
+
+    assert not run("qsc_canary", state="rolled_back", reason="maintenance", settings=settings(machine)).failed
+    over = run("qsc_canary_info", **{**common, "wait_checks": 3}).data["followed"]
+    assert (over["ended"], over["reached"], over["ahead"]) == (True, True, [])
+    assert "ended terminated (manual: maintenance). BACK AT THE BASELINE: pid " in over["end"]
+    assert "followed" not in run("qsc_canary_info", settings=settings(machine)).data
+
+
+def test_info_refuses_a_time_nobody_would_wait(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    for timeout_s in (-1, 1e9):
+        result = run("qsc_canary_info", settings=settings(machine), wait_checks=1, timeout_s=timeout_s)
+        assert result.failed
+        assert f"timeout_s={timeout_s:g}. Give seconds from 0 to 86400." in result.data["msg"]
+
+
 def test_a_refusal_gives_reason_and_remedy_apart(run: Run, machine: Machine) -> None:
     machine.run_canary()
     result = run(
