@@ -19,7 +19,7 @@ from .buckets import LEAST_VOTES
 from .claims import ASYMPTOTIC_MARGIN, BURN_IN
 from .drift import Reference, drift
 from .evidence import ABOVE, BELOW, Betting, Series, asymptotic_radius
-from .frame import MOST_BUCKET_S
+from .frame import Frame
 from .impact import SHOWN_SYMBOLS
 from .summary import known, mean_std
 from .table import CODES, SHADOW, WIDTH, Table
@@ -185,14 +185,13 @@ def _mcnemar(buckets: t.Sequence[_Bucket], place: int, facts: t.Mapping[bytes, _
     return {"canary": ours, "incumbent": theirs, "buckets": used, "e_value": e_value, "certain": e_value >= 1 / ALPHA}
 
 
-def comparison(
-    table: Table, reference: Reference | None = None, *, bucket_s: float = MOST_BUCKET_S, buckets: int = 18
-) -> dict[str, t.Any] | None:
-    """The canary beside each incumbent, JSON-ready; None where nothing was read. Shares are fractions. ``bucket_s``,
-    ``buckets``: the length of one observation and how many the run should hold, as learnt before it where they are."""
+def comparison(table: Table, reference: Reference | None = None, frame: Frame | None = None) -> dict[str, t.Any] | None:
+    """The canary beside each incumbent, JSON-ready; None where nothing was read. Shares are fractions. ``frame``: what
+    was learnt before the run; without one the buckets are the longest."""
     if not len(table):
         return None
-    cut = _buckets(table, bucket_s)
+    frame = Frame() if frame is None else frame
+    cut = _buckets(table, frame.bucket_s)
     patterns: Counter[bytes] = Counter()
     by_symbol: dict[int, Counter[bytes]] = {}
     confidences: dict[int, list[float]] = {}
@@ -207,7 +206,7 @@ def comparison(
     for place, name in enumerate(table.names[1:], 1):
         models[name].update(
             same=_pair(place, patterns, facts),
-            difference=_difference(cut, place, buckets),
+            difference=_difference(cut, place, frame.buckets),
             mcnemar=_mcnemar(cut, place, facts),
         )
     canary = models.pop(table.names[0])
@@ -216,8 +215,8 @@ def comparison(
         "decisions": n,
         "first_ms": min(table.times),
         "last_ms": max(table.times),
-        "bucket_s": bucket_s,
-        "canary": {**canary, "difference": _difference(cut, 0, buckets)},
+        "bucket_s": frame.bucket_s,
+        "canary": {**canary, "difference": _difference(cut, 0, frame.buckets)},
         "incumbents": {name: found for name, found in models.items() if found["votes"]},
         "symbols": _symbols(table, by_symbol, confidences, facts),
         "drift": drift(table, reference),

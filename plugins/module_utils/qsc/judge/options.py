@@ -112,8 +112,8 @@ def number(option: str, value: t.Any, low: float, high: float) -> float:
 class MonitorOptions:
     """One canary under watch: decisions after ``since`` are its own. Times in s; None = ``auto``. ``frame`` and
     ``duration_s`` are for the policy ``sequential``; without a frame it is learnt at the first check. ``baseline`` and
-    ``weights``: of the whole ensemble before the canary and now, empty where they are not known; ``reference``: the time
-    before the cutover, to compare with."""
+    ``weights``: of the whole ensemble before the canary and now, empty where they are not known; ``reference``: the
+    time before the cutover, to compare with."""
 
     model: str
     since: StreamId

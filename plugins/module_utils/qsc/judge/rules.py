@@ -331,8 +331,8 @@ def judge_flips(name: str, flipped: int, compared: int, limits: Limits) -> list[
     if limit >= 1 or not share_too_high(share, limit):
         return []
     text = (
-        f"Flip share: {_beyond(100 * share, 100 * limit)}% of {compared} decisions of the ensemble are not those of the "
-        f"baseline (>{100 * limit:g}%)"
+        f"Flip share: {_beyond(100 * share, 100 * limit)}% of the ensemble's decisions are not the baseline's "
+        f"(>{100 * limit:g}%), {flipped} of {compared}"
     )
     return [Violation(FLIPS, name, known(100 * share), 100 * limit, text)]
 
