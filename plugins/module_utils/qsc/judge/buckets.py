@@ -61,10 +61,8 @@ def observe(decision: Decision, model: str, change: Change | None = None) -> Obs
     )
 
 
-_WHOLE = ("first_ms", "last_ms", "decisions", "voting", "fallback", "voted", "hard")
+_WHOLE = ("first_ms", "last_ms", "decisions", "voting", "fallback", "voted", "hard", "compared", "flipped")
 _SUMS = ("d1", "d2", "agreement")
-_LATER = ("compared", "flipped")
-"""Counts that a state of an earlier version does not hold: nothing was compared then."""
 
 
 @dataclass
@@ -163,7 +161,7 @@ class Stretch:
         """As JSON-ready data."""
         bins = sorted([place, count] for place, count in self.bins.items())
         return {
-            **{name: getattr(self, name) for name in (*_WHOLE, *_LATER, *_SUMS)},
+            **{name: getattr(self, name) for name in (*_WHOLE, *_SUMS)},
             "counts": list(self.counts),
             "bins": bins,
         }
@@ -178,7 +176,6 @@ class Stretch:
         if any(place > GRID for place in bins) or len(bins) != len(raw["bins"]):
             raise ValueError("a bin beyond the grid, or twice")
         whole = {name: count_of(raw[name]) for name in _WHOLE}
-        whole.update({name: count_of(raw.get(name, 0)) for name in _LATER})
         d1, d2, agreement = (finite(raw[name]) for name in _SUMS)
         found = cls(counts=counts, bins=bins, d1=d1, d2=d2, agreement=agreement, **whole)
         if not found._possible():

@@ -371,7 +371,7 @@ class Evidence:
             claims,
             frame,
             buckets=count_of(raw["buckets"]),
-            series={name: _series(raw["series"], name) for name in _SERIES},
+            series={name: Series.from_list(raw["series"][name]) for name in _SERIES},
             grid=(count_of(n), _unpacked(means), _unpacked(squares)),
             cusum={claim.name: Cusum.from_list(raw["cusum"][claim.name]) for claim in claims},
             betting={
@@ -409,11 +409,6 @@ def ends(claim: Claim) -> tuple[float, float]:
 def _first(shares: t.Sequence[float], wanted: float) -> int:
     """The first bin whose share reaches what is wanted; the last one where none does."""
     return next((k for k, share in enumerate(shares) if share >= wanted), GRID)
-
-
-def _series(raw: t.Any, name: str) -> Series:
-    """One series. A state of an earlier version has none of flips: nothing was compared then."""
-    return Series() if name == FLIP_METRIC and name not in raw else Series.from_list(raw[name])
 
 
 def _alarm(raw: t.Any) -> tuple[int, float]:
