@@ -21,6 +21,8 @@ from .table import WIDTH, Table
 
 PERIODS = 8
 """Equal periods into which the time before is cut."""
+T99 = 3.4994832973504937
+"""The 99.5 % quantile of Student's distribution with ``PERIODS`` - 1 degrees of freedom."""
 LEAST_PERIOD = 25
 """Decisions of a period; fewer are too few to compare."""
 _BINS = 10
@@ -158,25 +160,28 @@ def _shifts(canary: t.Sequence[Period], others: t.Sequence[t.Sequence[Period]]) 
     for what in _SHIFTS:
         own = [_value(one, what) for one in canary]
         market = [math.fsum(_value(row[k], what) for row in others) / len(others) for k in range(PERIODS + 1)]
-        whole, shared, alone = own, market, [one - two for one, two in zip(own, market)]
+        shared, shared_band = _shift(market)
+        alone, alone_band = _shift([one - two for one, two in zip(own, market)])
         found[what] = {
-            "canary": _shift(whole)[0],
-            "market": _shift(shared)[0],
-            "market_band": _shift(shared)[1],
-            "own": _shift(alone)[0],
-            "own_band": _shift(alone)[1],
-            "market_moved": abs(_shift(shared)[0]) > _shift(shared)[1],
-            "canary_moved": abs(_shift(alone)[0]) > _shift(alone)[1],
+            "canary": _shift(own)[0],
+            "market": shared,
+            "market_band": shared_band,
+            "market_moved": abs(shared) > shared_band,
+            "own": alone,
+            "own_band": alone_band,
+            "canary_moved": abs(alone) > alone_band,
         }
     return found
 
 
 def _shift(values: t.Sequence[float]) -> tuple[float, float]:
-    """The last value less the mean of those before it, and the largest such distance of one of those from the rest."""
+    """The last value less the mean of those before it, and how far chance alone takes it in 99 of 100 cases: Student's
+    prediction interval, from how far the values before lie apart."""
     before = values[:-1]
-    total = math.fsum(before)
-    band = max(abs(one - (total - one) / (len(before) - 1)) for one in before)
-    return values[-1] - total / len(before), band
+    n = len(before)
+    mean = math.fsum(before) / n
+    std = math.sqrt(math.fsum((one - mean) ** 2 for one in before) / (n - 1))
+    return values[-1] - mean, T99 * std * math.sqrt(1 + 1 / n)
 
 
 def drift(table: Table, reference: Reference | None) -> dict[str, t.Any]:
