@@ -104,7 +104,7 @@ def test_a_shift_of_the_canary_alone_is_its_own():
 
 
 def test_a_shift_that_all_models_share_is_the_markets():
-    found = drifted(told(800, 1), told(300, 2, moved=MODELS, by=0.15, hold=0.9, begin=800))
+    found = drifted(told(800, 3), told(300, 4, moved=MODELS, by=0.15, hold=0.9, begin=800))
     shift = found["drift"]["shift"]
     for what, off in (("confidence", 0.15), ("HOLD", 0.5)):
         assert shift[what]["market_moved"] and shift[what]["market"] == pytest.approx(off, abs=0.1)
@@ -133,7 +133,7 @@ def test_where_nothing_changes_the_band_is_left_no_more_often_than_it_says():
 
 
 def test_the_quantile_is_that_of_the_periods():
-    assert T99 == pytest.approx(float(student.ppf(0.995, PERIODS - 1)), rel=1e-12)
+    assert pytest.approx(float(student.ppf(0.995, PERIODS - 1)), rel=1e-12) == T99
 
 
 def test_a_canary_alone_or_absent_shifts_against_nobody():
