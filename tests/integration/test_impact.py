@@ -164,14 +164,16 @@ class Host:
         self.paths.monitor_folder.mkdir(parents=True)
         self.paths.run.mkdir(parents=True)
         self.server = server
-        self.begin_ms = now_ms() - 3 * HOURS
+        self.begin_ms = self.last_ms = now_ms() - 3 * HOURS
         client = server.client()
         publish(client, 900, start_ms=self.begin_ms - 1_000_000, spoil=ensemble)
         info = client.xinfo_stream(STREAM)
         self.since = {"id": info["last-generated-id"], "entries_added": info["entries-added"]}
 
     def run(self, count, step_ms, *, weights=HEAVY, **judging):
-        publish(self.server.client(), count, start_ms=now_ms() - (count - 1) * step_ms, step_ms=step_ms, spoil=ensemble)
+        start_ms = max(self.last_ms + 1, now_ms() - (count - 1) * step_ms)
+        self.last_ms = start_ms + (count - 1) * step_ms
+        publish(self.server.client(), count, start_ms=start_ms, step_ms=step_ms, spoil=ensemble)
         raw = {"stream": STREAM, "match": {}, "stale_after": 120.0, "max_wait": 36000.0, "limits": LIMITS, **judging}
         record = make_record(
             since=self.since, judging=raw, boot_id=BOOT_ID, activated_boot=3200.0, activated_at=self.begin_ms / 1000,
