@@ -50,7 +50,7 @@ options:
     type: float
   baseline:
     description:
-      - The weights of the ensemble before the canary, C({model: weight}). With O(weight) they tell RV(impact).
+      - The weights of the ensemble before the canary, by model. With O(weight) they tell RV(impact).
     type: dict
   reference:
     description:

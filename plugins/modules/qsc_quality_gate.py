@@ -74,7 +74,7 @@ options:
     type: float
   baseline:
     description:
-      - The weights of the ensemble before the canary, C({model: weight}). With one model in O(models) RV(impact) then tells
+      - The weights of the ensemble before the canary, by model. With one model in O(models) RV(impact) then tells
         what its share would change.
     type: dict
   policy:

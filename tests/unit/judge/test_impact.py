@@ -207,14 +207,14 @@ def test_the_lines_and_the_page_tell_share_direction_and_symbol():
         impact.add(item)
     lines = impact_lines(impact.to_dict())
     assert lines[0] == (
-        "impact    at 60 % 50.0 % of the ensemble's decisions are not the baseline's (1 of 2): BUY -> SELL 1; "
+        "impact    at 60 % 50.0 % of the ensemble's decisions are not the baseline's (1 of 2): BUY to SELL 1; "
         "most in BTC 1 of 1"
     )
     assert lines[-1] == (
         "impact    flips by share: 0 %: 0.0 %, 10 %: 0.0 %, 25 %: 0.0 %, 50 %: 50.0 %, 60 %: 50.0 %, 100 %: 50.0 %"
     )
     page = impact_section(impact.to_dict())
-    assert "| 60 % (asked for) | 1 | 50.0 % | BUY -> SELL 1 | BTC 1 |" in page
+    assert "| 60 % (asked for) | 1 | 50.0 % | BUY to SELL 1 | BTC 1 |" in page
     assert impact_lines(None) == impact_section(None) == []
 
 

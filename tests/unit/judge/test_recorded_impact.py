@@ -48,10 +48,10 @@ def row(*cells: object) -> str:
 
 
 def flips(decisions: t.Sequence[Decision]) -> list[str]:
-    lines = [row("canary", *(f"{100 * share:g} %" for share in SHARES), "at 10 %, from -> to")]
+    lines = [row("canary", *(f"{100 * share:g} %" for share in SHARES), "at 10 %, from and to")]
     for model in BASELINE:
         shares = {item["share"]: item for item in impact(decisions, model, "confidence_weighted")["shares"]}
-        ways = [f"{way['from']} -> {way['to']} {way['count']}" for way in shares[0.1]["directions"]]
+        ways = [f"{way['from']} to {way['to']} {way['count']}" for way in shares[0.1]["directions"]]
         lines.append(row(model, *(percent(shares[share]["flip_share"]) for share in SHARES), ", ".join(ways)))
     return lines
 

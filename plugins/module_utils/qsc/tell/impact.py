@@ -46,7 +46,7 @@ def flips(impact: Data) -> str:
     found = f"{percent(impact['flip_share'])} of the ensemble's decisions are not the baseline's ({flipped} of {n})"
     if not flipped:
         return found
-    ways = [f"{row['from']} -> {row['to']} {row['count']}" for row in _most(impact["directions"], "count")]
+    ways = [f"{row['from']} to {row['to']} {row['count']}" for row in _most(impact["directions"], "count")]
     where = [f"{name_of(row)} {row['flipped']} of {row['decisions']}" for row in _most(impact["symbols"], "flipped")]
     return f"{found}: {', '.join(ways)}; most in {', '.join(where)}"
 
@@ -112,7 +112,7 @@ def flips_section(impact: Data | None) -> list[str]:
 
 
 def _row(row: Data) -> str:
-    ways = ", ".join(f"{item['from']} -> {item['to']} {item['count']}" for item in _most(row["directions"], "count"))
+    ways = ", ".join(f"{item['from']} to {item['to']} {item['count']}" for item in _most(row["directions"], "count"))
     where = ", ".join(f"{text(name_of(item))} {item['flipped']}" for item in _most(row["symbols"], "flipped"))
     return f"{row['flipped']} | {percent(row['flip_share'])} | {ways or '-'} | {where or '-'}"
 
