@@ -24,7 +24,7 @@ from ..files import digest_bytes, digest_file, read_bounded, timestamp, write_at
 from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
 from ..steps import reached
 from ..verdict import printable
-from . import effect, folders, history, hooks, page, rollback, stepback, systemd
+from . import artifacts, checks, effect, folders, history, hooks, page, rollback, stepback, systemd
 from .host import Host
 from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
 
@@ -74,6 +74,8 @@ def preflight(host: Host, request: Request) -> Plan:
     check_freeze(host)
     page.check(host)
     hooks.check(host)
+    checks.check(host)
+    artifacts.check(host)
     history.check(host, request.model, request.acknowledge)
     if request.gate is not None:
         check_gate(host, request.gate, request.model, engine)
@@ -301,6 +303,8 @@ def new_record(host: Host, request: Request, plan: Plan) -> Record:
     """The record of a run that is about to be armed, if the table lets it begin."""
     settings, gate = host.settings, request.gate or {}
     raised = plan.record if plan.action == "raise" else None
+    # a raised run is about the very model that was found safe, not about what its files have become since
+    files = raised.artifacts if raised is not None else artifacts.taken(settings.model_artifacts)
     now, boot = host.clock.wall(), host.clock.boot()
     cadence = gate.get("cadence") or {}
     judging = settings.judging()
@@ -345,6 +349,9 @@ def new_record(host: Host, request: Request, plan: Plan) -> Record:
         raised_weight=raised.weight if raised is not None else 0.0,
         delivery="reload" if settings.reload_command else "restart",
         rollback_to=settings.rollback_to,
+        own_checks=checks.check(host),
+        check_timeout_s=settings.check_timeout_s if settings.own_checks else 0.0,
+        artifacts=files,
     )
     if raised is not None:
         transition(raised, "raise")
