@@ -56,6 +56,10 @@ BAD = [
     ("ignore_models", [5]),
     *[("steps", value) for value in ("0.1", None, [], {}, 0.1, [0.0], [-0.1], [1.01], ["0.1"], [True], [math.nan])],
     *[("steps", value) for value in ([0.25, 0.1], [0.1, 0.1], [0.1, None], [HUGE], [0.1, math.inf])],
+    ("own_checks", "yes"),
+    ("check_timeout_s", 0.0),
+    ("check_timeout_s", math.nan),
+    *[("model_artifacts", value) for value in ("/srv/model.pt", None, [5], ["model.pt"], ["/tmp/model.pt"], ["/a\nb"])],
     ("engine_unit", ""),
     ("engine_unit", "engine"),
     ("engine_unit", "engine.timer"),
@@ -153,6 +157,9 @@ GOOD: dict[str, t.Any] = {
     "post_restart": "/usr/local/bin/go-on",
     "reload_command": "/bin/kill -HUP 1",
     "hook_timeout_s": 5.0,
+    "own_checks": True,
+    "check_timeout_s": 2.0,
+    "model_artifacts": ["/srv/orbit/patchtst.pt"],
 }
 
 
