@@ -491,11 +491,12 @@ def _artifacts(value: t.Any) -> list[str]:
     for path in value:
         if not isinstance(path, str) or not path.startswith("/") or not path.isprintable() or len(path) > 4096:
             raise BadInput(
-                f"model_artifacts: {path!r:.80} is not an absolute path", remedy="Give paths that begin with '/'."
+                f"model_artifacts={value!r:.80}: {path!r:.80} is not an absolute path",
+                remedy="Give paths that begin with '/'.",
             )
         if path.startswith(("/tmp/", "/var/tmp/")):
             raise BadInput(
-                f"model_artifacts: {path!r:.80} lies where the guards cannot see it: their /tmp is their own",
+                f"model_artifacts={value!r:.80}: {path!r:.80} is where the guards see nothing: their /tmp is their own",
                 remedy="Keep the model's files elsewhere.",
             )
     return list(value)
