@@ -150,7 +150,7 @@ class CheckResult:
             "frame": self.frame,
             "impact": self.impact,
             "comparison": self.comparison,
-            "own_checks": [dict(item) for item in self.own_checks],
+            **({"own_checks": [dict(item) for item in self.own_checks]} if self.own_checks else {}),
         }
 
 

@@ -178,7 +178,7 @@ def figures_of(check: Data, *, canary_id: str, checked_at: float) -> Figures:
         min_events=check["min_events"],
         bucket_s=float(frame["bucket_s"]) if frame else 0.0,
         rules=tuple(rules),
-        own=tuple(_own_of(item) for item in check["own_checks"][:_MOST_RULES]),
+        own=tuple(_own_of(item) for item in check.get("own_checks", [])[:_MOST_RULES]),
     )
 
 

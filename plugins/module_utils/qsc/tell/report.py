@@ -116,7 +116,7 @@ def scoreboard(check: Data) -> str:
         lines += ["## Ensemble", "", *_ensemble(check["ensemble"], check["limits"]), ""]
     lines += _certainty(check)
     lines += flips_section(check.get("impact")) + comparison_section(check.get("comparison"))
-    lines += _own_checks(check["own_checks"])
+    lines += _own_checks(check.get("own_checks", []))
     lines += ["## Violations", "", *_violations(check["violations"]), ""]
     lines += ["## Other models", "", *_violations(check["incumbent_violations"]), ""]
     return "\n".join(lines)
