@@ -211,7 +211,8 @@ def test_one_that_was_there_at_the_start_must_not_vanish(unit: Unit) -> None:
 def test_a_run_that_was_told_of_none_runs_none(unit: Unit, tmp_path: Path) -> None:
     unit.record(check_timeout_s=0.0)
     unit.put(f"touch {tmp_path / 'ran'}; exit 1")
-    assert unit.run()[0] == 0
+    code, lines = unit.run()
+    assert (code, [line for line in lines if "own check" in line], unit.figures.own) == (0, [], ())
     assert not (tmp_path / "ran").exists()
 
 

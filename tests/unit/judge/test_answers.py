@@ -96,6 +96,7 @@ def test_silence_is_counted_and_ends_the_run_after_four_checks() -> None:
 def test_one_that_is_only_wanted_never_ends_a_run() -> None:
     [answer] = counted([answer_of(Ran("pnl", False, 1, b"bad"))], {"pnl": 100})
     assert (answer.word, answer.silent) == ("violation", 0)
+    assert violations_of([answer]) == []
     [answer] = counted([answer_of(Ran("pnl", False, None, problem="hangs"))], {"pnl": 100})
     assert answer.silent == 0
     assert violations_of([answer]) == []
