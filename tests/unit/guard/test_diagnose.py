@@ -68,6 +68,8 @@ ONE_WRONG: t.Mapping[str, tuple[dict[str, t.Any], str]] = {
     "another boot": ({"boot_id": "kernel/other"}, "reboot"),
     "violation": ({"verdict": verdict(verdict="violation", violations=(COLLAPSE,))}, "qsc_monitor_violation"),
     "violation without details": ({"verdict": verdict(verdict="violation")}, "qsc_monitor_violation"),
+    "retrained": ({"another_model": "patchtst's file changed"}, "model_changed"),
+    "retrained while safe": ({"another_model": "patchtst's file changed", "record": SAFE}, "model_changed"),
     "inconclusive": ({"verdict": verdict(verdict="inconclusive")}, "inconclusive"),
     "hostile verdict": ({"verdict": None, "verdict_error": "not JSON"}, "verdict_unreadable"),
     "masked": ({"engine": make_engine(load_state="masked")}, "engine_masked"),
