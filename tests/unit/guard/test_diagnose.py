@@ -116,8 +116,8 @@ def test_every_trigger_occurs_here() -> None:
     found = {trigger for _changes, trigger in ONE_WRONG.values()} | {"arming_expired"}
     assert found == {
         "arming_expired", "dropin_changed", "dropin_removed", "engine_down", "engine_masked", "engine_restarted",
-        "environment_changed", "hold_expired", "inconclusive", "model_changed", "monitor_silent", "qsc_monitor_violation", "reboot",
-        "telemetry_lost", "timer_stopped", "verdict_unreadable", "weights_changed",
+        "environment_changed", "hold_expired", "inconclusive", "model_changed", "monitor_silent",
+        "qsc_monitor_violation", "reboot", "telemetry_lost", "timer_stopped", "verdict_unreadable", "weights_changed",
     }  # fmt: skip
 
 
