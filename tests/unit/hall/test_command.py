@@ -503,7 +503,7 @@ def test_plan_tells_what_a_share_would_change(machine: Machine, run: Run, teleme
     asked = ("plan", *SHORT, "--file", str(telemetry))
     code, out, _err = run(*asked, "--baseline", str(weights), "--weight", "0.4")
     assert code == 0
-    assert "impact    at 40 % " in out and "impact    flips by share: 0 %: " in out
+    assert "impact    at 40 %: " in out and "impact    flips by share: 0 %: " in out
     code, out, _err = run(*asked, "--baseline", str(weights), "--limit", "flip_share_max=0.3", "--json")
     assert (code, json.loads(out)["impact"]["weight"]) == (0, 0.1), "the first step"
     code, _out, err = run(*asked, "--baseline", str(tmp_path / "none.json"))

@@ -56,7 +56,7 @@ def test_an_agreement_that_is_kept_is_not_violated() -> None:
 
 
 def flips(share: float, seed: int) -> str:
-    """The state of the claim about flips after the violation, or at the end of 72 buckets of 100 decisions that stray."""
+    """The state of the claim about flips at its violation, or at the end of 72 buckets of 100 decisions that stray."""
     random = np.random.default_rng(seed)
     learnt = dict.fromkeys(("BUY", "SELL", "HOLD"), 0.06)
     frame = Frame(bucket_s=300.0, buckets=72, means=dict.fromkeys(learnt, 0.33), spreads=learnt)

@@ -224,7 +224,7 @@ def test_the_lines_and_the_page_tell_share_direction_and_symbol():
         impact.add(item)
     lines = impact_lines(impact.to_dict())
     assert lines[0] == (
-        "impact    at 60 % 50.0 % of the ensemble's decisions are not the baseline's (1 of 2): BUY to SELL 1; "
+        "impact    at 60 %: 50.0 % of the ensemble's decisions are not the baseline's (1 of 2): BUY to SELL 1; "
         "most in BTC 1 of 1"
     )
     assert lines[-1] == (
