@@ -51,7 +51,7 @@ def find_objection(
         elif entry.get("action") == "rollback_executed" and entry.get("outcome"):  # without one it ended no run
             last = last or entry
             # the same clock wrote them: an entry of the future counts, a clock that was put back hides none
-            counts = entry.get("trigger") != "manual" and entry.get("outcome") != "safe"
+            counts = entry.get("trigger") not in ("manual", "aborted") and entry.get("outcome") != "safe"
             count += counts and now - _wall(entry) <= window_s
     if last is None or acknowledge == str(last.get("canary_id", "")):
         return None
@@ -67,6 +67,20 @@ def find_objection(
             f"last ({last_id}): {why}",
             remedy=remedy,
         )
+    return None
+
+
+def last_run(newest_first: t.Iterable[Entry], model: str) -> Entry | None:
+    """The entry that tells of the end of the model's last run, or, where none does, of its beginning; None where it
+    never ran. Pure."""
+    for entry in newest_first:
+        if entry.get("canary_model") != model or not entry.get("canary_id"):
+            continue
+        ended = entry.get("action") == "promoted" or (
+            entry.get("action") == "rollback_executed" and entry.get("outcome")
+        )
+        if ended or entry.get("action") in ("canary_activated", "canary_promoted_step"):
+            return entry
     return None
 
 
