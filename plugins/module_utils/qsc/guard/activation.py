@@ -23,11 +23,12 @@ from .. import agent, freeze
 from ..errors import BadInput, LeaseLost, NotProven, NotYet, QscError, Refused
 from ..files import digest_bytes, digest_file, read_bounded, remove, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
+from ..settings import same_share
 from ..steps import reached
 from ..verdict import printable
 from . import folders, history, page, rollback, rollout_state, systemd
 from .host import Host
-from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
+from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, step_after, weights_bytes
 
 GATE_VALID_S = 900.0
 """A gate's answer is about the telemetry of its moment: after this it must be asked again."""
@@ -79,10 +80,21 @@ def preflight(host: Host, request: Request) -> Plan:
     history.check(host, request.model, request.acknowledge)
     check_freeze(host)
     if request.rollout:
+        _check_first_step(host, weights)
         rollout_state.check_paused(host)
     if request.gate is not None:
         check_gate(host, request.gate, request.model, engine)
     return Plan("activate", weights, baseline_bytes, record, engine)
+
+
+def _check_first_step(host: Host, weights: WeightsPlan) -> None:
+    """A rollout begins with its first step, whatever weight somebody has asked for beside it."""
+    first = step_after(host.settings.steps, 0.0, weights.baseline.get(weights.model, 0.0))
+    if first is not None and not same_share(first, weights.weight):
+        raise Refused(
+            f"weight={weights.weight:g} is not the first step of the rollout, {first:g}",
+            remedy="Leave it out (qsc_canary_weight), or use playbooks/activate.yml for a share of its own.",
+        )
 
 
 def read_baseline(request: Request) -> bytes:

@@ -25,10 +25,9 @@ from . import activation, folders, page, rollout_state, systemd, watchdog
 from .activation import Plan, rollback_command
 from .host import Host
 from .rollback import RESTART_TIMEOUT_S
-from .weights import UNITS, WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
+from .weights import SAME, WeightsPlan, checked_baseline, parse_baseline, plan_weights, step_after, weights_bytes
 
 RAISE, PROMOTE, ALREADY_PROMOTED = "raise", "promote", "already_promoted"
-_SAME = 0.5 / UNITS
 _FULL = "-e confirm_full=true"
 
 
@@ -52,14 +51,9 @@ def next_step(steps: t.Sequence[float], record: Record) -> float | None:
     return step_after(steps, record.weight, record.baseline.get(record.model, 0.0))
 
 
-def step_after(steps: t.Sequence[float], share: float, own: float) -> float | None:
-    """The first step above ``share`` that is not ``own``, what the model has in the baseline."""
-    return next((step for step in steps if step > share + _SAME and abs(step - own) > _SAME), None)
-
-
 def step_of(steps: t.Sequence[float], record: Record) -> dict[str, t.Any]:
     """Where a run stands: {"number": steps reached, "of": all, "next": share or None}."""
-    number = sum(step <= record.weight + _SAME for step in steps)
+    number = sum(step <= record.weight + SAME for step in steps)
     return {"number": number, "of": len(steps), "next": next_step(steps, record)}
 
 
@@ -99,7 +93,7 @@ def preflight(host: Host, request: Request) -> Plan:
 
 def check_full(model: str, share: float, confirmed: bool, *, until: float = 0.0) -> None:
     """Raise NotYet where the other models would lose all of their weight and nobody has said that this is meant."""
-    if share > 1 - _SAME and not confirmed:
+    if share > 1 - SAME and not confirmed:
         raise NotYet(
             f"100 % for {model}: all other models get weight 0",
             remedy=f"If that is meant, confirm it: {_FULL}",

@@ -15,7 +15,7 @@ from ..record import PROMOTED, ROLLED_BACK, Record, load
 from . import activation, history, page, promotion, rollback, rollout, rollout_state
 from .host import Host
 from .rollout import Answer, Decision, Ended, Facts
-from .weights import parse_baseline
+from .weights import parse_baseline, step_after
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _first_step(host: Host, request: Request) -> float:
     asked = activation.Request(request.model, 0.0, baseline=request.baseline, baseline_path=request.baseline_path)
     own = parse_baseline(activation.read_baseline(asked), request.baseline_path or "baseline").get(request.model, 0.0)
     steps = host.settings.steps
-    first = promotion.step_after(steps, 0.0, own)
+    first = step_after(steps, 0.0, own)
     return steps[0] if first is None else first  # the preflight refuses it, and says why
 
 

@@ -124,14 +124,19 @@ def check_paused(host: Host, *, until: float = 0.0) -> None:
 
 def check_approved(host: Host, record: Record, step: float) -> None:
     """Raise NotYet where the step after this run needs an approval that nobody gave."""
-    needs = any(same_share(step, share) for share in host.settings.approvals)
-    if needs and not read(host).approved(record.id, step):
+    if needs_approval(host, read(host), record, step):
         raise NotYet(
             f"the step to {100 * step:g} % needs an approval (qsc_canary_approvals), of canary {record.id}",
             remedy=f"Approve it: playbooks/rollout.yml -e rollout=approve -e approve={step:g}, or on the host: "
             f"{approve_command(step)}",
             until=record.ends_at,
         )
+
+
+def needs_approval(host: Host, state: State, record: Record, step: float) -> bool:
+    """Whether the step after this run needs an approval that nobody gave."""
+    named = any(same_share(step, share) for share in host.settings.approvals)
+    return named and not state.approved(record.id, step)
 
 
 def approve_command(step: float) -> str:
