@@ -227,7 +227,7 @@ def main() -> t.NoReturn:
             "share": {"type": "float"},
             "reason": {"type": "str", "default": ""},
         },
-        required_if=[("state", "approved", ("share",)), ("state", "paused", ("reason",))],
+        required_if=[("state", "approved", ("share",))],
         mutually_exclusive=[("baseline", "baseline_path")],
         supports_check_mode=True,
     )

@@ -151,7 +151,10 @@ Told = tuple[State, State, str]
 
 
 def pause(host: Host, reason: str, *, dry_run: bool = False) -> Told:
-    """No step is taken from now on; the run that is active goes on, and so do its guards."""
+    """No step is taken from now on; the run that is active goes on, and so do its guards. Raises BadInput without a
+    reason."""
+    if not reason.strip():
+        raise BadInput(f"reason={reason!r:.80} says nothing", remedy="Say why it is paused, for whoever comes next.")
     with host.lock():
         before = read(host)
         if before.paused is not None:
