@@ -33,6 +33,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
     status,
 )
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.rollout import Answer, Decision, Ended, Facts
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.weights import step_after
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import OUTCOMES, STATES, Record, load, save
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import ledger_line, status_lines
 from helpers.machine import Machine
@@ -176,6 +177,38 @@ def test_at_most_one_step_and_only_where_the_host_agrees(facts: Facts, action: s
     if refusal is not None and asked:
         assert found.action == ("wait" if isinstance(refusal, NotYet) else "stopped")
     assert found.sentence and "\n" not in found.line()
+
+
+@given(ALL_FACTS, st.sampled_from(["activate", "raise", "promote"]), REFUSALS)
+def test_nothing_that_is_said_against_it_brings_a_step(facts: Facts, action: str, refusal: Refused | None) -> None:
+    """Monotone: who takes no step takes none with a page, a refusal or without the acknowledgement either."""
+    before = rollout.decide(facts, lambda: Answer(action, 0.25, refusal)).action
+    worse = [
+        rollout.decide(replace(facts, page="a human is needed"), lambda: Answer(action, 0.25, refusal)).action,
+        rollout.decide(facts, lambda: Answer(action, 0.25, refusal or Refused("no"))).action,
+        rollout.decide(replace(facts, acknowledge=""), lambda: Answer(action, 0.25, refusal)).action,
+        rollout.decide(replace(facts, model=""), lambda: Answer(action, 0.25, refusal)).action
+        if facts.record is None or facts.model == facts.record.model
+        else before,
+    ]
+    for after in worse:
+        assert after == before or after not in rollout.STEPS
+
+
+SHARES = st.lists(st.integers(1, 1000), min_size=1, max_size=8, unique=True).map(
+    lambda found: [n / 1000 for n in sorted(found)]
+)
+
+
+@given(SHARES, st.sampled_from([0.0, 0.1, 0.2, 0.25, 1.0]))
+def test_the_steps_go_up_and_come_to_an_end(steps: list[float], own: float) -> None:
+    shares, share = [], step_after(steps, 0.0, own)
+    while share is not None:
+        shares.append(share)
+        assert len(shares) <= len(steps)
+        share = step_after(steps, share, own)
+    assert shares == [step for step in steps if abs(step - own) > 1e-9]
+    assert shares == sorted(set(shares))
 
 
 # --- on a host
@@ -520,6 +553,17 @@ def test_an_approval_is_for_one_step_after_one_run(make_machine: Make) -> None:
     assert "needs an approval" in decided(machine).sentence
 
 
+def test_an_approval_does_not_outlive_its_run(make_machine: Make) -> None:
+    machine = make_machine(approvals=[0.25])
+    machine.run_canary()
+    rollout_state.approve(machine.host, 0.25, next_step(machine))
+    end(machine)
+    machine.run_canary()
+    machine.make_safe()
+    with pytest.raises(NotYet, match="the step to 25 % needs an approval"):
+        promotion.raise_step(machine.host, machine.promotion())
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0, 0.3, 0.0, -1.0, float("nan"), 25.0])
 def test_only_the_next_step_is_approved(make_machine: Make, share: float) -> None:
     machine = make_machine(approvals=[0.25])
@@ -607,6 +651,13 @@ def test_a_broken_file_is_an_error_and_no_step(make_machine: Make, content: str)
     assert machine.files() == before
     assert any(str(machine.paths.rollout) in problem for problem in status.gather(machine.host)["problems"])
     assert reconcile.abort(machine.host, "").changed, "the way back needs no such file"
+
+
+def test_a_broken_file_is_said_while_the_run_is_watched_too(machine: Machine) -> None:
+    machine.run_canary()
+    machine.paths.rollout.write_text("{}")
+    with pytest.raises(RecordUnreadable, match=r"rollout\.json is not the state of a rollout"):
+        reconcile.decided(machine.host, wanted(machine))
 
 
 def test_a_link_is_no_state(machine: Machine) -> None:
