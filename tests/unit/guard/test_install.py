@@ -394,6 +394,7 @@ def test_what_an_operator_may_change_during_a_run(tmp_path: Path, key: str) -> N
     before = Settings().to_dict()[key]
     other = Settings.from_dict({key: OTHERS[key] if key in OTHERS else before + 1})
     assert other.to_dict()[key] != before
+    assert OPERATOR_KEYS == ("approvals", "freeze_windows", "steps"), "more needs a reason: a guard must never read it"
     if key in OPERATOR_KEYS:
         assert i.install(other, "secret", paths) == [f"settings {paths.config}"]
         assert Settings.load(paths.config).to_dict()[key] == other.to_dict()[key]

@@ -553,6 +553,17 @@ def test_an_approval_is_for_one_step_after_one_run(make_machine: Make) -> None:
     assert "needs an approval" in decided(machine).sentence
 
 
+def test_an_approval_is_for_its_share_alone(make_machine: Make) -> None:
+    machine = make_machine(approvals=[0.25])
+    machine.run_canary()
+    rollout_state.approve(machine.host, 0.25, next_step(machine))
+    machine.make_safe()
+    settings = replace(machine.host.settings, steps=[0.1, 0.5], approvals=[0.5])
+    machine.host = replace(machine.host, settings=settings)
+    with pytest.raises(NotYet, match="the step to 50 % needs an approval"):
+        promotion.raise_step(machine.host, machine.promotion())
+
+
 def test_an_approval_does_not_outlive_its_run(make_machine: Make) -> None:
     machine = make_machine(approvals=[0.25])
     machine.run_canary()
