@@ -172,10 +172,10 @@ def _spans(window: Window, moment: datetime) -> t.Iterator[tuple[datetime, datet
         yield _begin(datetime.combine(first, time()), zone), _end(datetime.combine(last + _ONE_DAY, time()), zone)
         return
     start, stop = _clock(window["from"], "from"), _clock(window["to"], "to")
-    # a window of the day before may still hold; a zone that leaves out a whole day (Apia, 2011) makes that one more
+    # a window of the day before may still hold, and where the clock is put back over midnight one of the day after
     today = moment.astimezone(zone).date()
-    for back in (2, 1, 0):
-        day = today - timedelta(days=back)
+    for number in (-1, 0, 1):
+        day = today + timedelta(days=number)
         if DAYS[day.weekday()] in window["days"]:
             end = day if stop > start else day + _ONE_DAY
             yield _begin(datetime.combine(day, start), zone), _end(datetime.combine(end, stop), zone)

@@ -94,6 +94,13 @@ def test_the_end_of_what_follows_without_a_gap() -> None:
     assert (now.window, utc(now.until)) == ("2026-12-24 to 2026-12-26 Europe/Berlin", "2026-12-27 07:00")
 
 
+def test_of_windows_that_hold_together_the_one_is_named_that_ends_last() -> None:
+    short = {"from": "00:00", "to": "08:00", "timezone": "Europe/Paris"}
+    for windows in ([DATES, short], [short, DATES]):
+        now = frozen(checked_windows(windows), at("2026-12-25 05:00"))
+        assert now is not None and now.window == "2026-12-24 to 2026-12-26 Europe/Berlin"
+
+
 def test_a_freeze_without_end() -> None:
     always = checked_windows([{"from": "00:00", "to": "00:00", "timezone": "UTC"}])
     assert frozen(always, at("2026-01-01")) == freeze.Frozen("every day 00:00 to 00:00 UTC", 0)
@@ -124,6 +131,7 @@ ZONES = {
     "Australia/Lord_Howe": [date(2026, 4, 5), date(2026, 10, 4)],  # by half an hour
     "America/Sao_Paulo": [date(2018, 11, 4), date(2018, 2, 18)],  # at midnight
     "Pacific/Apia": [date(2011, 12, 30)],  # a day that never was
+    "America/St_Johns": [date(2010, 11, 7), date(2010, 3, 14)],  # from 00:01 back to 23:01 of the day before
     "Asia/Kathmandu": [date(2026, 1, 1)],
     "Africa/Casablanca": [date(2026, 2, 15), date(2026, 3, 22)],
     "UTC": [date(2026, 1, 1)],
@@ -181,6 +189,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, t.Any], date]:
 @example(({"days": ["sun"], "from": "02:10", "to": "02:20", "timezone": BERLIN}, date(2026, 10, 25)))
 @example(({"days": list(DAYS), "from": "00:00", "to": "00:30", "timezone": "America/Sao_Paulo"}, date(2018, 11, 4)))
 @example(({"days": list(DAYS), "from": "23:30", "to": "23:29", "timezone": "Pacific/Apia"}, date(2011, 12, 30)))
+@example(({"days": ["sun"], "from": "00:00", "to": "06:00", "timezone": "America/St_Johns"}, date(2010, 11, 7)))
 @example(({"from_date": "2011-12-30", "to_date": "2011-12-30", "timezone": "Pacific/Apia"}, date(2011, 12, 30)))
 def test_every_minute_around_a_change(case: tuple[dict[str, t.Any], date]) -> None:
     window, day = case
