@@ -357,7 +357,37 @@ def test_the_last_run_of_a_model_by_the_ledger() -> None:
         "without an outcome it ended none"
     )
     assert history.last_run([ended, entry("promoted", "a-0")], "a") == ended
+    back = entry("stepped_back", "a-0", outcome="violated")
+    assert history.last_run([ended, back, entry("canary_activated", "a-0")], "a") == back
+    assert history.last_run([{**ended, "outcome": "violated"}, back], "a") == {**ended, "outcome": "violated"}
+    assert history.last_run([ended, entry("canary_activated", "a-1"), back], "a") == ended
+    assert history.last_run([entry("canary_promoted_step", "a-2"), ended], "a") == entry("canary_promoted_step", "a-2")
+    assert history.last_run([ended, entry("canary_promoted_step", "a-1"), back], "a") == back
     assert history.last_run([entry("promoted", "b-0", "b"), entry("promoted", "a-0")], "a") == entry("promoted", "a-0")
+
+
+def test_the_violation_that_led_a_step_back_is_the_one_to_acknowledge(make_machine: Make) -> None:
+    """The preflight of an activation wants that one, too: no other id may be asked for."""
+    machine = make_machine(rollback_to="previous_step")
+    machine.run_canary()
+    machine.make_safe()
+    raised = machine.raise_canary()
+    machine.write_verdict(verdict="violation", status="NO-GO", violations=(COLLAPSE,), message="HOLD")
+    rollback.roll_back(machine.host, rollback.trigger_of_unit)
+    back = machine.record()
+    assert (back.state, back.weight, back.stepped_back_from) == ("active", 0.1, raised.id)
+    machine.time.sleep(60)
+    machine.write_verdict()
+    assert decided(machine).action == "wait"
+    machine.make_safe()
+    found = decided(machine)
+    assert found.action == "stopped" and f"-e acknowledge={raised.id}" in found.remedy
+    assert decided(machine, acknowledge=raised.id).action == "raise"
+    end(machine, "aborted", "odd")
+    found = decided(machine)
+    assert found.action == "stopped" and f"-e acknowledge={raised.id}" in found.remedy
+    assert decided(machine, acknowledge=back.id).action == "stopped"
+    assert decided(machine, acknowledge=raised.id).action == "activate"
 
 
 def test_a_run_of_another_model_goes_first(machine: Machine) -> None:

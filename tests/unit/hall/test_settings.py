@@ -151,6 +151,11 @@ GOOD: dict[str, t.Any] = {
     "steps": [0.05, 1.0],
     "approvals": [1.0],
     "freeze_windows": [{"days": ["mon"], "from": "22:00", "to": "06:00", "timezone": "Europe/Berlin"}],
+    "rollback_to": "previous_step",
+    "pre_restart": "/usr/local/bin/pause 'all entries'",
+    "post_restart": "/usr/local/bin/go-on",
+    "reload_command": "/bin/kill -HUP 1",
+    "hook_timeout_s": 5.0,
 }
 
 

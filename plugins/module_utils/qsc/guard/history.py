@@ -48,6 +48,8 @@ def find_objection(
         if entry.get("action") == "canary_activated":
             if last is None or entry.get("acknowledged"):
                 break
+        elif entry.get("action") == "stepped_back" and (last is None or last.get("outcome") != "violated"):
+            last, count = entry, count + 1
         elif entry.get("action") == "rollback_executed" and entry.get("outcome"):  # without one it ended no run
             last = last or entry
             # the same clock wrote them: an entry of the future counts, a clock that was put back hides none
@@ -71,17 +73,24 @@ def find_objection(
 
 
 def last_run(newest_first: t.Iterable[Entry], model: str) -> Entry | None:
-    """The entry that tells of the end of the model's last run, or, where none does, of its beginning; None where it
-    never ran. Pure."""
+    """The entry that tells how the model's last run ended, or, where none does, of its beginning; None where it never
+    ran. Pure.
+
+    Where that run was one that a violation had led back to, and was not violated itself, the entry of that violation:
+    ``find_objection`` wants that one acknowledged.
+    """
+    last: Entry | None = None
     for entry in newest_first:
         if entry.get("canary_model") != model or not entry.get("canary_id"):
             continue
-        ended = entry.get("action") == "promoted" or (
-            entry.get("action") == "rollback_executed" and entry.get("outcome")
-        )
-        if ended or entry.get("action") in ("canary_activated", "canary_promoted_step"):
-            return entry
-    return None
+        action = entry.get("action")
+        if action in ("promoted", "canary_activated") or (action == "canary_promoted_step" and last is None):
+            return last or entry
+        if action == "stepped_back" and (last is None or last.get("outcome") != "violated"):
+            last = entry
+        elif action == "rollback_executed" and entry.get("outcome"):
+            last = last or entry
+    return last
 
 
 def _wall(entry: Entry) -> float:

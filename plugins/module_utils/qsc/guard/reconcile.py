@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import Refused
 from ..files import timestamp
-from ..record import PROMOTED, ROLLED_BACK, Record, load
+from ..record import PROMOTED, Record, load
 from . import activation, history, page, promotion, rollback, rollout, rollout_state
 from .host import Host
 from .rollout import Answer, Decision, Ended, Facts
@@ -59,7 +59,11 @@ def _ask(host: Host, request: Request, record: Record | None) -> Answer:
     if record is not None and record.in_flight:
         share = promotion.next_step(host.settings.steps, record)
         wanted = promotion.Request(
-            request.model, None, request.confirm_full, request.promoted_weights, request.max_age_s
+            request.model,
+            confirm_full=request.confirm_full,
+            acknowledge=request.acknowledge,
+            promoted_weights=request.promoted_weights,
+            max_age_s=request.max_age_s,
         )
         try:
             plan = promotion.preflight(host, wanted)
@@ -93,20 +97,22 @@ def _first_step(host: Host, request: Request) -> float:
 
 def _ended(host: Host, record: Record | None, model: str) -> Ended | None:
     """The last run of this model (of any, without one), where it is over; the record knows best."""
-    if record is not None and record.state in (PROMOTED, ROLLED_BACK) and model in ("", record.model):
-        if record.state == PROMOTED:
-            return Ended(record.id, PROMOTED, at=timestamp(record.promoted_at))
-        why = ": ".join(text for text in (record.trigger, record.reason) if text)
-        return Ended(record.id, record.outcome or "terminated", why, timestamp(record.rolled_back_at))
-    if record is not None and record.in_flight and model in ("", record.model):
+    known = record if record is not None and model in ("", record.model) else None
+    if known is not None and known.in_flight:
         return None
-    entry = history.last_run(host.ledger.newest_first(), model) if model else None
+    if known is not None and known.state == PROMOTED:
+        return Ended(known.id, PROMOTED, at=timestamp(known.promoted_at))
+    named = model or (known.model if known is not None else "")
+    entry = history.last_run(host.ledger.newest_first(), named) if named else None
+    if known is not None and (entry is None or entry.get("action") != "stepped_back"):
+        why = ": ".join(text for text in (known.trigger, known.reason) if text)
+        return Ended(known.id, known.outcome or "terminated", why, timestamp(known.rolled_back_at))
     if entry is None:
         return None
     canary, at = str(entry.get("canary_id", "")), str(entry.get("timestamp", ""))
     if entry.get("action") == "promoted":
         return Ended(canary, PROMOTED, at=at)
-    if entry.get("action") == "rollback_executed":
+    if entry.get("action") in ("rollback_executed", "stepped_back"):
         why = ": ".join(str(entry[name]) for name in ("trigger", "reason") if entry.get(name))
         return Ended(canary, str(entry.get("outcome")), why, at)
     return Ended(canary, "terminated", "its record was lost")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import typing as t
+from dataclasses import dataclass
 
 from .. import agent, freeze
-from ..errors import BadInput, NotProven, QscError, RecordUnreadable, SystemdError
+from ..errors import BadInput, NotProven, QscError, RecordUnreadable, Refused, SystemdError
 from ..files import digest_file, timestamp
-from ..record import ACTIVE, Record, drift_text, load
-from . import activation, page, promotion, rollback, rollout_state, systemd, watchdog
+from ..record import ACTIVE, ROLLING_BACK, Record, drift_text, load
+from . import activation, effect, hooks, page, promotion, rollback, rollout_state, systemd, watchdog
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
 
@@ -40,6 +42,63 @@ def live(host: Host) -> dict[str, t.Any]:
         "watching": _watching(record, clock.boot()) if record is not None else None,
         "steps": [*host.settings.steps],
     }
+
+
+_POLL_S = 0.25
+"""s between two looks at the monitor's verdict."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How far a run is: the ``checks`` that the monitor has made of it, done or missed, whether something is about to
+    end it (``ending``), and whether it is over (``ended``): at its baseline, promoted, or followed by another run."""
+
+    canary_id: str
+    checks: int = 0
+    ending: bool = False
+    ended: bool = False
+
+    def reached(self, checks: int) -> bool:
+        """True when there is nothing more to wait for: so many checks were made and the run goes on, or it is over."""
+        return self.ended or (self.checks >= checks and not self.ending)
+
+
+def await_checks(host: Host, *, checks: int, timeout_s: float, canary_id: str = "") -> Followed:
+    """Wait until the monitor has made so many checks of the run, or the run is over; at most ``timeout_s``.
+
+    ``canary_id`` names the run; without it, the newest one. A run that is about to end is waited for until it is over.
+    Raises Refused when there never was a run.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        over = time.monotonic() >= end
+        found = _follow(host, canary_id)
+        if over or found.reached(checks):
+            return found
+        canary_id = found.canary_id
+        time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
+
+
+def _follow(host: Host, canary_id: str) -> Followed:
+    try:
+        record = load(host.paths.record)
+    except (OSError, RecordUnreadable):
+        return Followed(canary_id, ending=True)  # the watchdog will not leave it like that
+    if record is None and not canary_id:
+        raise Refused("no canary ever ran on this host", remedy="Activate one: playbooks/quickstart.yml")
+    if record is None or (canary_id and record.id != canary_id):
+        return Followed(canary_id, ended=True)
+    try:
+        verdict = rollback.verdict_of(host, record)
+    except RecordUnreadable:
+        return Followed(record.id, ending=True, ended=not record.in_flight)
+    judged_bad = verdict is not None and rollback.of_verdict(verdict) is not None
+    return Followed(
+        record.id,
+        checks=verdict.checks_done + verdict.checks_missed if verdict is not None else 0,
+        ending=record.state == ROLLING_BACK or judged_bad,
+        ended=not record.in_flight,
+    )
 
 
 def _watching(record: Record, boot: float) -> dict[str, t.Any]:
@@ -86,9 +145,10 @@ def _look(host: Host) -> dict[str, t.Any]:
 
 def _standing(host: Host, record: Record | None) -> dict[str, t.Any]:
     """What stays until somebody does something about it."""
-    opened = page.current(host)
+    opened, pending = page.current(host), hooks.due(host)
     drift = f"{record.baseline_path} {drift_text(record.drift)}" if record is not None and record.drift else ""
     return {
+        "hook": hooks.line(pending) if pending is not None else "",
         "page": page.line(opened) if opened is not None else "",
         "frozen": str(host.paths.freeze) if host.paths.freeze.exists() else "",
         "drift": drift,
@@ -133,16 +193,18 @@ def _state(unit: str) -> str:
 
 def _proof(host: Host, record: Record | None, unit: str) -> dict[str, t.Any]:
     """What the engine's process really runs now: canary, baseline, or neither shown."""
-    environment = subject(host, record).environment
-    names = tuple(environment.values())
-    wanted = {
-        "baseline": {},
-        **({"canary": host.engine_environment(record)} if record is not None and record.in_flight else {}),
+    names = tuple(subject(host, record).environment.values())
+    questions: dict[str, t.Callable[[], systemd.Proof]] = {
+        "baseline": lambda: systemd.prove(unit, expected={}, names=names, timeout_s=1.0)
     }
+    if record is not None and record.in_flight:
+        questions["canary"] = lambda: effect.shown(host, record, timeout_s=1.0)
+        if host.paths.restart_due.exists():  # the process of before, with other weights in its memory
+            del questions["baseline"]
     reason = ""
-    for state, expected in wanted.items():
+    for state, question in questions.items():
         try:
-            proof = systemd.prove(unit, expected=expected, names=names, timeout_s=1.0)
+            proof = question()
         except (NotProven, QscError, OSError) as error:
             reason = str(error)
         else:
