@@ -129,6 +129,11 @@ frozen:
   description: The file that freezes this host, empty when there is none.
   type: str
   returned: success
+held_back:
+  description: What an operator has set before the next step of a rollout, a pause, a freeze window or a missing approval.
+  type: list
+  elements: str
+  returned: success
 drift:
   description: What became of the engine's weights file during the run, empty when nothing.
   type: str

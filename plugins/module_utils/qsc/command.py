@@ -17,6 +17,7 @@ import sys
 import typing as t
 from pathlib import Path
 
+from . import command_rollout
 from .errors import BadInput, QscError, RecordUnreadable
 from .files import read_bounded
 from .settings import DrillPaths, Paths, Settings
@@ -48,6 +49,7 @@ One model of the ensemble runs as a canary; this command shows and ends such a r
   qsc backtest --model M  how would runs of M have ended on recorded telemetry?
   qsc scoreboard        the monitor's last report
   qsc rollback          restore the baseline now, and prove it (root)
+  qsc rollout           the next step of a staged rollout; pause, resume, approve, abort (root)
   qsc log               what happened on this host
   qsc log --verify      is every line of it as it was written?
   qsc acknowledge       close a page: a rollback could not be proven, and you know why (root)
@@ -57,7 +59,8 @@ A canary is started from the controller: ansible-playbook playbooks/activate.yml
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive, 5 a human is needed;
-of gate: 0 pass, 2 fail or error, 3 collection complete; of drill: 0 passed, 1 failed, 2 error;
+of gate: 0 pass, 2 fail or error, 3 collection complete; of rollout: 0 done or a step is due, 4 waiting,
+5 stopped; of drill: 0 passed, 1 failed, 2 error;
 of status --watch --timeout S: 0 safe or promoted, 1 rolled back by a violation, 2 error or no run to wait for,
 4 still running after S seconds, inconclusive, or ended without a conclusion, 5 a human is needed, 130 Ctrl-C"""
 
@@ -150,6 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     rollback = add("rollback", "restore the baseline now and prove it; does nothing where it already runs")
     rollback.add_argument("--id", default="", help="end this run only; refused when another one is in flight")
     rollback.add_argument("--reason", default="", help="why, for the ledger")
+    rollout = add("rollout", "show the next step of a staged rollout; pause, resume, approve or abort it")
+    command_rollout.add_arguments(rollout)
     log = add("log", "print the ledger")
     log.add_argument("-n", type=int, default=20, metavar="N", help="the newest N entries (default 20; 0: all)")
     log.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -523,6 +528,17 @@ def _rollback(options: argparse.Namespace) -> int:
     return OK
 
 
+def _rollout(options: argparse.Namespace) -> int:
+    if options.what != command_rollout.SHOW and os.geteuid() != 0:
+        raise BadInput(f"to {options.what} a rollout needs root", remedy=f"Run: sudo qsc rollout {options.what}")
+    aborts = options.what == command_rollout.ABORT
+    if aborts:
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # as for a rollback
+    code, lines = command_rollout.run(options, _guard_host() if aborts else _host())
+    say("\n".join(lines))
+    return code
+
+
 def _log(options: argparse.Namespace) -> int:
     from .ledger import Ledger
     from .tell.status import ledger_line
@@ -651,6 +667,7 @@ SUBCOMMANDS: t.Mapping[str, t.Callable[[argparse.Namespace], int]] = {
     "backtest": _backtest,
     "scoreboard": _scoreboard,
     "rollback": _rollback,
+    "rollout": _rollout,
     "log": _log,
     "acknowledge": _acknowledge,
     "drill": _drill,
