@@ -215,4 +215,16 @@ def test_a_run_that_ends_after_a_step_back_still_needs_the_acknowledgement_of_th
 
 def test_nothing_but_the_monitor_s_judgement_is_wanted(machine: Machine) -> None:
     record = raised(machine)
-    assert not stepback.wanted(record)
+    assert not stepback.wanted(record, record.boot_id)
+
+
+def test_after_a_reboot_it_is_the_baseline(machine: Machine) -> None:
+    quarter = raised(machine)
+    violate(machine)
+    watchdog.watch(machine.host)
+    raw = json.loads(machine.paths.record.read_text())
+    machine.paths.record.write_text(json.dumps({**raw, "boot_id": "00000000-0000-0000-0000-000000000000"}))
+    roll_back(machine)
+    machine.check_baseline()
+    assert (machine.record().id, machine.record().outcome) == (quarter.id, "violated")
+    assert machine.ledger("stepped_back") == []

@@ -39,10 +39,11 @@ def keep(host: Host, record: Record) -> None:
     write_json(host.paths.previous, {"record": record.to_dict(), "dropin": dropin.decode()})
 
 
-def wanted(record: Record) -> bool:
-    """Whether this rollback leads to the step before. Pure."""
+def wanted(record: Record, boot_id: str) -> bool:
+    """Whether this rollback, in this boot, leads to the step before. After a reboot it is the baseline. Pure."""
     return (
         record.state == ROLLING_BACK
+        and record.boot_id == boot_id
         and record.rollback_to == PREVIOUS_STEP
         and bool(record.raised_from)
         and record.trigger in _JUDGED
