@@ -89,7 +89,7 @@ def _stepback(killed: str) -> Way:
 
     Many decisions a second then make good for the few bad ones after the last check, which count against the new run.
     """
-    extra = {**_RAISE, "meanwhile": {"back.latch": _HEAL}}
+    extra = {**_RAISE, "raised": {"duration_s": 600.0}, "meanwhile": {"back.latch": _HEAL}}
     return Way("raised", killed, ready=_CONCLUDED, trigger=_VIOLATION, extra=extra)
 
 

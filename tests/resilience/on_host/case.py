@@ -538,7 +538,7 @@ def raise_step(case: dict[str, t.Any]) -> int:
     """The same of the next step of a canary that is safe."""
     from qsc.guard import hooks, promotion
 
-    host = driver(case)
+    host = driver({"settings": {**case.get("settings", {}), **case.get("raised", {})}})
     request = promotion.Request(gate=step_gate())
     about = hooks.About("raise", "", MODEL, QUARTER)
     return between_hooks(host, about, lambda: promotion.raise_step(host, request)[1], "dropin-raised.conf")

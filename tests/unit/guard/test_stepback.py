@@ -218,6 +218,14 @@ def test_nothing_but_the_monitor_s_judgement_is_wanted(machine: Machine) -> None
     assert not stepback.wanted(record, record.boot_id)
 
 
+def test_a_run_that_was_not_certain_leads_to_the_baseline(machine: Machine) -> None:
+    raised(machine)
+    machine.write_verdict(verdict="inconclusive", last_id="1768027500000-3")
+    roll_back(machine)
+    machine.check_baseline()
+    assert (machine.record().trigger, machine.ledger("stepped_back")) == ("inconclusive", [])
+
+
 def test_after_a_reboot_it_is_the_baseline(machine: Machine) -> None:
     quarter = raised(machine)
     violate(machine)
