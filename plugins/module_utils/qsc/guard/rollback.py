@@ -172,7 +172,7 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
             )
         if record is not None and record.in_flight:
             record = _begin(host, record, finding, notes)
-        if record is not None and stepback.wanted(record, host.clock.boot_id()):
+        if record is not None and stepback.wanted(host, record):
             stepped = _step_back(host, record, called, notes)
             if stepped is not None:
                 return stepped

@@ -40,11 +40,16 @@ def keep(host: Host, record: Record) -> None:
     write_json(host.paths.previous, {"record": record.to_dict(), "dropin": dropin.decode()})
 
 
-def wanted(record: Record, boot_id: str) -> bool:
-    """Whether this rollback, in this boot, leads to the step before. After a reboot it is the baseline. Pure."""
+def wanted(host: Host, record: Record) -> bool:
+    """Whether this rollback leads to the step before.
+
+    Never once the way to the baseline has begun: a reboot took the environment file, or an earlier try took it away
+    and could not write that into the record.
+    """
+    begun = not (host.paths.engine_env.exists() and host.paths.dropin(record.engine_unit).exists())
     return (
         record.state == ROLLING_BACK
-        and record.boot_id == boot_id
+        and not begun
         and record.rollback_to == PREVIOUS_STEP
         and bool(record.raised_from)
         and record.trigger == _VIOLATION
