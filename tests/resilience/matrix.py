@@ -64,7 +64,10 @@ Cell = t.Union[Case, str]
 """A case, or the reason why there is none."""
 
 _DROPIN_EDITED = f"echo '# by hand' >> {DROPIN}"
-_SAFE = {"settings": {"duration_s": 12.0, "min_events": 100, "required_checks": 0.5}, "reach_s": 60}
+_SAFE: t.Mapping[str, t.Any] = {
+    "settings": {"duration_s": 12.0, "min_events": 100, "required_checks": 0.5},
+    "reach_s": 60,
+}
 _ROLLBACK = "systemctl start --no-block qsc-rollback.service"
 _RESUME = {"settings": {"on_reboot": "resume"}}
 _DRIFT = "echo >> /etc/quantum/model_weights.json"
