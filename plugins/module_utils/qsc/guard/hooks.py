@@ -141,6 +141,15 @@ def before_rollback(host: Host, about: About, notes: list[str]) -> Due | None:
     return opened
 
 
+def left_open(host: Host, notes: list[str]) -> Due | None:
+    """What a killed play, or an earlier try of a rollback that needs no restart now, has left due. Never raises."""
+    try:
+        return due(host)
+    except (OSError, QscError) as error:
+        notes.append(f"the post-restart hook that is due could not be read: {error}")
+        return None
+
+
 def after_rollback(host: Host, opened: Due | None, notes: list[str]) -> None:
     """The post-restart hook of a rollback. Never raises; one that fails is tried again by the watchdog."""
     reached("back.post_hook")
