@@ -381,7 +381,8 @@ OTHERS: dict[str, t.Any] = {  # of each setting a value that is not the default 
     "engine_unit": "other.service", "stream": "other", "policy": "sequential", "inconclusive": "hold",
     "accept_unproven": True, "baseline_path": "/srv/x.json", "weights_field": "w", "on_reboot": "resume",
     "baseline_drift": "keep", "stale_after": 77.0, "max_wait": 77.0, "required_checks": 0.77, "stability_s": 7.0,
-    "rollback_to": "previous_step", "pre_restart": "/bin/x", "post_restart": "/bin/x", "reload_command": "/bin/x",
+    "vote": "weight_only", "rollback_to": "previous_step",
+    "pre_restart": "/bin/x", "post_restart": "/bin/x", "reload_command": "/bin/x",
     "steps": [0.05, 0.5], "approvals": [0.25],
     "freeze_windows": [{"from": "22:00", "to": "06:00", "timezone": "UTC"}],
 }  # fmt: skip
