@@ -113,6 +113,12 @@ drift:
   description: What became of the engine's weights file during the run, empty when nothing.
   type: str
   returned: success
+ended:
+  description:
+    - What the run came to, V(safe) (or promoted), V(violated), V(undecided), V(none) where there is no run to tell of, V(paged)
+      where a human is needed. Empty while it goes on.
+  type: str
+  returned: success
 problems:
   description: What could not be read.
   type: list
@@ -132,14 +138,20 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import status
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell import watch
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import status_lines
+
+ENDS: t.Mapping[t.Optional[int], str] = {
+    watch.SAFE: "safe", watch.VIOLATED: "violated", watch.UNDECIDED: "undecided", watch.ERROR: "none",
+    watch.PAGED: "paged", None: "",
+}  # fmt: skip
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     """Gather, and change nothing."""
     carried_digest()
     facts = status.gather(make_host(module), tail=module.params["tail"])
-    return {"changed": False, "summary": status_lines(facts), **facts}
+    return {"changed": False, "summary": status_lines(facts), "ended": ENDS[watch.end_state(facts)], **facts}
 
 
 def main() -> t.NoReturn:
