@@ -40,6 +40,18 @@ TYPES: t.Mapping[str, str] = {
 }
 UNIFIED = ("projects", "inventory_sources", "job_templates", "workflow_job_templates", "workflow_approval_templates")
 """What a node or a schedule may run."""
+NOTIFYING = ("notification_templates_started", "notification_templates_success", "notification_templates_error")
+LINKS: t.Mapping[str, t.Sequence[str]] = {
+    "job_templates": ("credentials", "labels", "instance_groups", *NOTIFYING),
+    "workflow_job_templates": ("labels", *NOTIFYING, "notification_templates_approvals"),
+    "workflow_job_template_nodes": ("success_nodes", "failure_nodes", "always_nodes", "credentials", "labels"),
+    "organizations": ("galaxy_credentials", "instance_groups", *NOTIFYING, "notification_templates_approvals"),
+    "projects": NOTIFYING,
+    "inventories": ("instance_groups",),
+    "inventory_sources": NOTIFYING,
+    "schedules": ("credentials", "labels", "instance_groups"),
+}
+"""What a thing can be linked with."""
 SURVEY_TYPES: t.Mapping[str, tuple[type, ...]] = {
     "text": (str,), "textarea": (str,), "password": (str,), "multiplechoice": (str,), "multiselect": (str,),
     "integer": (int,), "float": (float, int),
@@ -243,6 +255,8 @@ class _Handler(BaseHTTPRequestHandler):
             owner["unified_job_template"] = made["id"]
             owner["related"]["unified_job_template"] = made["url"]
             self._answer(201, made)
+        elif part not in LINKS.get(place, ()):
+            raise KeyError(part)
         elif self.command == "GET":
             results = store.linked(place, number, part)
             self._answer(200, {"count": len(results), "results": results, "next": None})
