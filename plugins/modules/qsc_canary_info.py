@@ -141,9 +141,8 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import status
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell import watch
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import status_lines
 
-ENDS: t.Mapping[t.Optional[int], str] = {
-    watch.SAFE: "safe", watch.VIOLATED: "violated", watch.UNDECIDED: "undecided", watch.ERROR: "none",
-    watch.PAGED: "paged", None: "",
+ENDS: t.Mapping[int, str] = {
+    watch.SAFE: "safe", watch.VIOLATED: "violated", watch.UNDECIDED: "undecided", watch.ERROR: "none", watch.PAGED: "paged",
 }  # fmt: skip
 
 
@@ -151,7 +150,9 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     """Gather, and change nothing."""
     carried_digest()
     facts = status.gather(make_host(module), tail=module.params["tail"])
-    return {"changed": False, "summary": status_lines(facts), "ended": ENDS[watch.end_state(facts)], **facts}
+    end = watch.end_state(facts)
+    ended = "" if end is None else ENDS[end]
+    return {"changed": False, "summary": status_lines(facts), "ended": ended, **facts}
 
 
 def main() -> t.NoReturn:

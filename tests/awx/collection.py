@@ -40,7 +40,7 @@ def _make() -> None:
         wheels = list(folder.glob("ansible-*.whl"))
         if done.returncode != 0 or not wheels:
             raise AssertionError(
-                f"The collection awx.awx could not be had: `pip download {PACKAGE}` failed, is the package index reached?"
+                f"The collection awx.awx could not be had: `pip download {PACKAGE}` failed; is the index reached?"
                 f" Nothing was tested against the real modules.\n{done.stderr.strip()}"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:

@@ -44,12 +44,12 @@ def load(root: Path = ROOT) -> dict[str, t.Any]:
     """All variables of awx/data, as written: nothing is templated."""
     found: dict[str, t.Any] = {}
     for path in sorted((root / "awx/data").glob("*.yml")):
-        found.update(yaml.load(path.read_text(), _Loader))  # noqa: S506 - a safe loader with one more tag
+        found.update(yaml.load(path.read_text(), _Loader))
     return found
 
 
 def listed_by_awx(files: t.Iterable[str], root: Path = ROOT) -> list[str]:
-    """The files that an AWX project offers as playbooks. AWX does not parse YAML: one line of the form below is enough."""
+    """The files that an AWX project offers as playbooks. AWX parses no YAML: one line as below is enough."""
     line = re.compile(r"\s*-?\s*(hosts|(ansible\.builtin\.)?(include|import_playbook)):")
     found = []
     for name in files:
@@ -77,7 +77,8 @@ def field_problems(data: t.Mapping[str, t.Any], options: t.Mapping[str, t.Mappin
 
 
 _KINDS: t.Mapping[str, tuple[type, ...]] = {
-    "str": (str,), "path": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "list": (list,), "dict": (dict,),
+    "str": (str,), "path": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "list": (list,),
+    "dict": (dict,),
 }  # fmt: skip
 
 
@@ -129,7 +130,9 @@ def _entry_point(tasks: t.Sequence[Item]) -> str:
     return ""
 
 
-def survey_problems(questions: t.Sequence[Item], names: t.Mapping[str, str], options: t.Mapping[str, Item]) -> list[str]:
+def survey_problems(
+    questions: t.Sequence[Item], names: t.Mapping[str, str], options: t.Mapping[str, Item]
+) -> list[str]:
     """Where a survey and the options of an entry point differ."""
     found = []
     for question in questions:
@@ -156,7 +159,7 @@ def _question_problems(question: Item, option: Item) -> t.Iterator[str]:
     default = str(default).lower() if isinstance(default, bool) else default
     if "default" in question and (question["default"] != default or type(question["default"]) is not type(default)):
         yield f"has the default {question['default']!r} where the role has {default!r}"
-    # AWX sends an empty text for what is left blank: only a text may be left blank, and then its default is the empty one
+    # AWX sends an empty text for what is left blank: only a text may be, and then its default is the empty one
     if not question["required"] and (kind != "text" or question.get("default") != ""):
         yield "may be left blank, but an empty text is not what the role takes"
     if question["required"] and "default" not in question and kind != "text":

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for the API of AWX on loopback: enough of it for the awx.awx modules to make, find, change and link things.
+"""A stand-in for the API of AWX on loopback: enough for the awx.awx modules to make, find, change, link.
 
-It is NOT AWX and says so in its headers. It keeps what it is given, answers secrets with ``$encrypted$``, checks surveys
-by AWX's own rules, and refuses a job template whose playbook an AWX project would not list.
+It is NOT AWX and says so in its headers. It keeps what it is given, answers secrets with ``$encrypted$``, checks
+surveys by AWX's own rules, and refuses a job template whose playbook an AWX project would not list.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Refused(Exception):
 
 
 def survey_problem(spec: t.Mapping[str, t.Any]) -> str:
-    """What AWX has against a survey, empty when nothing. Its rules: types of all fields, of the default and the limits."""
+    """What AWX has against a survey, empty when nothing. Its rules: types of fields, defaults and limits."""
     for field, kind in (("name", str), ("description", str), ("spec", list)):
         if not isinstance(spec.get(field), kind):
             return f"'{field}' is missing from the survey, or is no {kind.__name__}"

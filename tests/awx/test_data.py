@@ -52,7 +52,8 @@ def entry_points(root: Path) -> dict[str, dict[str, Item]]:
 def surveys(data: t.Mapping[str, t.Any]) -> list[tuple[str, str, list[Item]]]:
     """(template, playbook, questions) of every job template."""
     return [
-        (one["name"], one["playbook"], one.get("survey_spec", {}).get("spec", [])) for one in data["controller_templates"]
+        (one["name"], one["playbook"], one.get("survey_spec", {}).get("spec", []))
+        for one in data["controller_templates"]
     ]
 
 
@@ -67,7 +68,7 @@ def test_awx_lists_the_playbooks_for_people_and_no_other_file(root: Path) -> Non
         ("play.yaml", "- name: x\n  hosts: all\n", True),
         ("deep/er/play.yml", "- name: x\n      hosts: all\n", True),
         ("play.yml", "- ansible.builtin.import_playbook: x.yml\n", True),
-        ("play.yml", "- name: x\n  \"hosts\": all\n", False),
+        ("play.yml", '- name: x\n  "hosts": all\n', False),
         ("play.txt", "- hosts: all\n", False),
         ("roles/r/play.yml", "- hosts: all\n", False),
         ("tasks/play.yml", "- hosts: all\n", False),
@@ -196,7 +197,11 @@ def test_a_change_of_a_survey_is_found(
 
 
 def test_awx_takes_every_survey(data: dict[str, t.Any]) -> None:
-    specs = [one["survey_spec"] for one in (*data["controller_templates"], *data["controller_workflows"]) if "survey_spec" in one]
+    specs = [
+        one["survey_spec"]
+        for one in (*data["controller_templates"], *data["controller_workflows"])
+        if "survey_spec" in one
+    ]
     assert len(specs) >= 5
     assert [survey_problem(spec) for spec in specs if survey_problem(spec)] == []
 
@@ -230,13 +235,23 @@ def test_whatever_fails_after_the_activation_ends_at_the_rollback(data: dict[str
     assert order == ["gate", "activate", "wait", "approve", "promote"]
     # awx/apply.yml makes them from the last one on
     place = list(nodes)
-    back = [(name, to) for name in place for kind in LINKS for to in nodes[name].get(kind, []) if place.index(to) <= place.index(name)]
+    back = [
+        (name, to)
+        for name in place
+        for kind in LINKS
+        for to in nodes[name].get(kind, [])
+        if place.index(to) <= place.index(name)
+    ]
     assert back == []
 
 
 def test_the_credential_is_environment_that_the_role_looks_up(root: Path, data: dict[str, t.Any]) -> None:
     [kind] = data["controller_credential_types"]
-    looked_up = set(re.findall(r"lookup\('ansible.builtin.env', '(\w+)'\)", (root / "roles/qsc_canary/defaults/main.yml").read_text()))
+    looked_up = set(
+        re.findall(
+            r"lookup\('ansible.builtin.env', '(\w+)'\)", (root / "roles/qsc_canary/defaults/main.yml").read_text()
+        )
+    )
     fields = {field["id"]: field for field in kind["inputs"]["fields"]}
     assert set(kind["injectors"]) == {"env"}, "an extra variable would stand in a file of the job"
     injected = kind["injectors"]["env"]
