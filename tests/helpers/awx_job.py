@@ -109,18 +109,7 @@ def run_job(
     if cmdline:
         asked["cmdline"] = cmdline
     begin = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN],
-        cwd=folder,
-        env=environment(),
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        timeout=timeout + 60,
-        check=False,
-    )
-    assert done.returncode == 0, f"ansible-runner did not come to its end:\n{done.stdout}\n{done.stderr}"
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = _run(asked, folder, timeout)
     output = "".join(path.read_text() for path in sorted((folder / "artifacts").glob("*/stdout")))
     changed = sum((answer["stats"] or {}).get("changed", {}).values())
     return Job(
@@ -132,3 +121,35 @@ def run_job(
         folder=folder,
         seconds=time.monotonic() - begin,
     )
+
+
+def run_local(
+    plays: t.Sequence[t.Mapping[str, t.Any]], folder: Path, hosts: t.Mapping[str, t.Any]
+) -> tuple[int, t.Mapping[str, t.Any]]:
+    """(exit code, artifacts) of plays of a test."""
+    playbook = folder / "play.json"
+    playbook.write_text(json.dumps(list(plays)))
+    asked = {
+        "private_data_dir": str(folder),
+        "project_dir": str(ROOT),
+        "playbook": str(playbook),
+        "inventory": {"all": {"hosts": dict(hosts)}},
+    }
+    answer = _run(asked, folder, 60)
+    return answer["rc"], answer["artifacts"]
+
+
+def _run(asked: t.Mapping[str, t.Any], folder: Path, timeout: float) -> dict[str, t.Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN],
+        cwd=folder,
+        env=environment(),
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=timeout + 60,
+        check=False,
+    )
+    assert done.returncode == 0, f"ansible-runner did not come to its end:\n{done.stdout}\n{done.stderr}"
+    answer: dict[str, t.Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
