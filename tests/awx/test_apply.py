@@ -73,7 +73,7 @@ def controller(
     with StandIn([*listed_by_awx(checkout_files(root)), *NOT_MERGED_YET]) as server:
         environment = {
             **clean_environment,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections()),
+            "PYTHONPATH": str(collections()),  # as an installed package `ansible` is found, beside the clone's own path
             "ANSIBLE_PIPELINING": "1",
             "ANSIBLE_NOCOLOR": "1",
             "CONTROLLER_HOST": server.url,

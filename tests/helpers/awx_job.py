@@ -21,6 +21,7 @@ from pathlib import Path
 
 from qsc_hosts.inventory import inventory as inventory_text
 from qsc_hosts.machine import Host
+from qsc_hosts.setup import environment as podman_environment
 
 from helpers.plays import ROOT, environment
 
@@ -87,13 +88,14 @@ def run_job(
     extra_vars: t.Mapping[str, t.Any] | None = None,
     group_vars: t.Mapping[str, t.Any] | None = None,
     credential: t.Mapping[str, str] | None = None,
-    cmdline: str = "",
+    isolation: t.Mapping[str, t.Any] | None = None,
     timeout: float = 300,
 ) -> Job:
     """Run one job to its end.
 
     ``playbook``: its path in the project.  ``folder``: empty, for this job alone.  ``group_vars``: what the site's
-    inventory says of its engines.  ``credential``: the controller's environment.
+    inventory says of its engines.  ``credential``: the controller's environment.  ``isolation``: what ansible-runner has
+    to know to run it in a container; the project is then the folder ``project`` in ``folder``.
     """
     inventory = json.loads(inventory_text(list(hosts)))
     inventory["qsc_engines"]["vars"] = dict(group_vars or {})
@@ -106,8 +108,9 @@ def run_job(
         "envvars": {"ANSIBLE_FORCE_COLOR": "0", **(credential or {})},
         "settings": {"job_timeout": int(timeout)},
     }
-    if cmdline:
-        asked["cmdline"] = cmdline
+    if isolation is not None:
+        del asked["project_dir"]
+        asked.update(isolation)
     begin = time.monotonic()
     answer = _run(asked, folder, timeout)
     output = "".join(path.read_text() for path in sorted((folder / "artifacts").glob("*/stdout")))
@@ -139,11 +142,17 @@ def run_local(
     return answer["rc"], answer["artifacts"]
 
 
+def _containers() -> dict[str, str]:
+    """How podman has to be called on this machine."""
+    chosen = podman_environment()
+    return {name: chosen[name] for name in ("CONTAINERS_CONF", "PATH") if name in chosen}
+
+
 def _run(asked: t.Mapping[str, t.Any], folder: Path, timeout: float) -> dict[str, t.Any]:
     done = subprocess.run(
         [sys.executable, "-c", _RUN],
         cwd=folder,
-        env=environment(),
+        env=environment(**_containers()),
         input=json.dumps(asked),
         capture_output=True,
         text=True,

@@ -37,8 +37,9 @@ SITE: dict[str, t.Any] = {
     "qsc_canary_monitor_hours": 20 / 3600,
     "qsc_canary_look_seconds": 1,
     # jobs keep a machine busy: a pause of the engine meanwhile is not what is shown
-    "qsc_canary_stale_after": 30,
-    "qsc_canary_limits": {"start_grace": 30},
+    "qsc_canary_arming_timeout_seconds": 180,
+    "qsc_canary_stale_after": 60,
+    "qsc_canary_limits": {"start_grace": 60},
 }
 """The site's group_vars."""
 ANSWERS = {"model": "patchtst", "qsc_canary_wait_hours": 0.1}
