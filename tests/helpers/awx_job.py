@@ -94,8 +94,8 @@ def run_job(
     """Run one job to its end.
 
     ``playbook``: its path in the project.  ``folder``: empty, for this job alone.  ``group_vars``: what the site's
-    inventory says of its engines.  ``credential``: the controller's environment.  ``isolation``: what ansible-runner has
-    to know to run it in a container; the project is then the folder ``project`` in ``folder``.
+    inventory says of its engines.  ``credential``: the controller's environment.
+    ``isolation``: what ansible-runner has to know to run it in a container; the project is then ``folder``/project.
     """
     inventory = json.loads(inventory_text(list(hosts)))
     inventory["qsc_engines"]["vars"] = dict(group_vars or {})

@@ -57,7 +57,7 @@ def remove() -> None:
 
 
 def _authorities(folder: Path) -> str:
-    """A machine may trust authorities of its own, and pip in the build has to as well. Nothing of it stays in the image."""
+    """A machine may trust authorities of its own; pip in the build has to as well. The image keeps nothing of it."""
     certificates = next((os.environ[name] for name in ("PIP_CERT", "SSL_CERT_FILE") if os.environ.get(name)), "")
     if not certificates or not Path(certificates).is_file():
         return ""

@@ -53,15 +53,13 @@ def test_the_image_holds_what_it_should_and_nothing_of_this_machine(
     record_property("execution environment, MB (not s)", image.megabytes)
     run = ("run", "--rm", "--network=none", image.name)
     listed = json.loads(podman(*run, "ansible-galaxy", "collection", "list", "--format", "json").stdout)
-    collections = {name: found["version"] for folder in listed.values() for name, found in folder.items()}
+    found = {name: one["version"] for folder in listed.values() for name, one in folder.items()}
     version = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
-    assert collections == {"qsc.canary": version}
+    # ansible-core counts a part of itself as a collection
+    assert {name: one for name, one in found.items() if not name.startswith("ansible.")} == {"qsc.canary": version}
     assert podman(*run, "ssh", "-V").returncode == 0
     assert podman(*run, "ansible-runner", "--version").stdout.strip() == "2.4.3"
-    assert podman(*run, "sh", "-c", "cat /etc/pip.conf; ls -A /run/build-ca.pem").stdout.strip() in (
-        "",
-        "/run/build-ca.pem",
-    )
+    assert podman(*run, "sh", "-c", "cat /etc/pip.conf /run/build-ca.pem 2>/dev/null || true").stdout == ""
     assert "PIP_CERT" not in podman(*run, "env").stdout
 
 
