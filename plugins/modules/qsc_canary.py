@@ -181,7 +181,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import timestamp
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, promotion, rollback
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, effect, promotion, rollback
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.weights import checked_weight
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record
@@ -236,7 +236,7 @@ def promoted(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
 
 
 def _promotion(module: AnsibleModule) -> promotion.Request:
-    names = ("gate", "confirm_full", "promoted_weights")
+    names = ("gate", "confirm_full", "promoted_weights", "acknowledge")
     params = module.params
     given = {name: params[name] for name in names}
     return promotion.Request(model=params["model"] or "", max_age_s=params["max_verdict_age_s"], **given)
@@ -310,10 +310,18 @@ def active(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
         "summary": [
             f"canary {record.id} is active: {record.model} at {100 * record.weight:g} %",
             f"proven: {proof.unit} pid {proof.main_pid} runs {weights_line(record.weights)}; {how}",
+            *_delivery(effect.delivered(record)),
             f"monitored every {record.interval_s:g} s until {deadline}; any violation restores the baseline by itself",
             f"way back: {activation.rollback_command(record.id)}",
         ],
     }
+
+
+def _delivery(how: t.Mapping[str, t.Any]) -> list[str]:
+    """What the delivery cost, where that is known."""
+    if how["delivery"] == "reload":
+        return ["the engine was reloaded, not restarted; the way back is a restart"]
+    return [] if how["downtime_s"] is None else [f"the restart took {how['downtime_s']:g} s"]
 
 
 def rolled_back(module: AnsibleModule, host: Host) -> dict[str, t.Any]:

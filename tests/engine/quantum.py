@@ -26,6 +26,8 @@ from .orders import FAULTS, Control, read, write_atomic
 from .publishing import Publisher
 from .votes import Market
 
+RELOADED = Path("/run/qsc_canary/engine.env")
+"""Where the variables of a canary stand for an engine that is told to reload."""
 MODELS = ("xgb", "lgbm", "nhits", "patchtst")
 
 
@@ -132,6 +134,7 @@ class Engine:
         self._started = time.monotonic()
         self._pulse = self._pulse_id()
         self._obeyed = ""
+        self._reload_asked = False
         self._rng = random.Random()
 
     def _pulse_id(self) -> str | None:
@@ -144,6 +147,7 @@ class Engine:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         else:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGHUP, self._ask_for_reload)
         if self.faults["die_with_canary"] and self.has_canary:
             say("fault: I do not start under a canary")
             self.die()
@@ -162,6 +166,23 @@ class Engine:
         )
         self.obey()
         say(f"weights {self.weights.values} from {self.weights.path}, seed {seed}")
+
+    def _ask_for_reload(self, *_signal: object) -> None:
+        self._reload_asked = True
+
+    def reload(self) -> None:
+        """Take the weights that the canary's environment file names now, or my own, without a restart."""
+        self._reload_asked = False
+        ours = set(self.profile.environment.values())
+        self.environment = {name: value for name, value in self.environment.items() if name not in ours}
+        with contextlib.suppress(OSError):
+            lines = RELOADED.read_text().splitlines()
+            self.environment.update(line.split("=", 1) for line in lines if line.partition("=")[0] in ours)
+        self.has_canary = bool(self.environment.get(self.profile.environment["weights"]))
+        self.weights = choose_weights(self.profile, self.environment, self.faults)
+        acknowledge(self.profile, self.weights, self.environment, self.faults)
+        self.obey()
+        say(f"reloaded: weights {self.weights.values} from {self.weights.path}")
 
     def mode(self) -> str:
         """Return the mode that is ordered for this moment."""
@@ -244,6 +265,8 @@ class Engine:
         due = time.monotonic()
         while True:
             self.die_if_due()
+            if self._reload_asked:
+                self.reload()
             if self.control.changed() or self.mode() != self._obeyed:
                 self.obey()
                 due = min(due, time.monotonic() + 0.1)

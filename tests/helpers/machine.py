@@ -22,7 +22,15 @@ import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, files
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import SystemdError
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, page, promotion, systemd, watchdog
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
+    activation,
+    effect,
+    page,
+    promotion,
+    stepback,
+    systemd,
+    watchdog,
+)
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record, load
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
@@ -98,6 +106,10 @@ class Machine:
         """systemctl calls other than show, each restart with what lay there at that moment."""
         self.failing: dict[str, t.Callable[[], object]] = {}
         """{"restart": called instead of doing it}"""
+        self.commands: list[tuple[str, dict[str, str]]] = []
+        """Commands of the operator that were run: (program, its variables)."""
+        self.exit_status: dict[str, int] = {}
+        """{program: how it ends}, 0 unless named; 124 does not end in its time."""
         self.acknowledges = True
         self.obeys = True
         """False: systemctl says that it restarted the engine, and the old process still runs."""
@@ -123,7 +135,9 @@ class Machine:
         monkeypatch.setattr(systemd, "process_environment", self._process_environment)
         monkeypatch.setattr(systemd, "booted", lambda: True)
         monkeypatch.setattr(systemd, "time", self.time)
-        monkeypatch.setattr(activation, "time", self.time)
+        monkeypatch.setattr(systemd, "run_command", self._run_command)
+        for module in (activation, effect, stepback):
+            monkeypatch.setattr(module, "time", self.time)
         monkeypatch.setattr(page, "time", self.time)
         monkeypatch.setattr(files.Clock, "wall", lambda _clock: self.time.wall)
         monkeypatch.setattr(files.Clock, "boot", lambda _clock: self.time.boot)
@@ -215,6 +229,20 @@ class Machine:
             f"User={unit.user}\nDropInPaths=\nLoadState={unit.load_state}\nActiveState={unit.active_state}\n"
             f"SubState={unit.sub_state}\nUnitFileState=enabled\nActiveEnterTimestamp=@{unit.started}\n"
             f"InvocationID={unit.invocation}\n"
+        )
+
+    def _run_command(
+        self, argv: t.Sequence[str], *, name: str, environment: t.Mapping[str, str], timeout_s: float
+    ) -> systemd.Ran:
+        """Stands in for systemd-run."""
+        assert name.startswith("qsc-hook-")
+        self.commands.append((argv[0], dict(environment)))
+        self.events.append(f"hook {argv[0]}")
+        status = self.exit_status.get(argv[0], 0)
+        late = status == 124
+        self.time.sleep(timeout_s if late else 0.2)
+        return systemd.Ran(
+            255 if late else status, timeout_s if late else 0.2, late, "" if status == 0 else "no exchange"
         )
 
     def _process_environment(self, pid: int) -> tuple[dict[str, str], str]:

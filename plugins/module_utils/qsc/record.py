@@ -57,7 +57,8 @@ class Record:
     ``watched_boot``: since when the run is watched in this boot; ``resuming``: after a reboot, until the engine is
     proven again; ``drift``: SHA-256 of what the engine's weights file became, or ``removed``, ``unreadable``;
     ``raised_from``, ``raised_weight``: the run of the step before, and its share; ``promoted``: the weights that become
-    the engine's own.
+    the engine's own; ``delivery``: how the engine got the weights, ``restart`` or ``reload``; ``rollback_to``: where a
+    violation of a raised run leads, and ``stepped_back_from``: the run that led here so.
     """
 
     id: str
@@ -116,6 +117,10 @@ class Record:
     raised_weight: float = 0.0
     promoted: t.Mapping[str, float] = field(default_factory=dict)
     promoted_at: float = 0.0
+    delivery: str = "restart"
+    rollback_to: str = "baseline"
+    step_back: str = ""
+    stepped_back_from: str = ""
 
     @property
     def live(self) -> bool:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import typing as t
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -152,6 +153,14 @@ class Paths:
         return self._at("etc/qsc_canary/freeze")
 
     @property
+    def hook_open(self) -> Path:
+        return self.state / "hook_open.json"
+
+    @property
+    def previous(self) -> Path:
+        return self.state / "previous.json"
+
+    @property
     def restart_due(self) -> Path:
         return self.run / "restart_due"
 
@@ -259,6 +268,11 @@ class Settings:
     breaker_rollbacks: int = 3
     breaker_window_s: float = 86400.0
     steps: t.Sequence[float] = (0.10, 0.25, 0.50, 1.00)
+    rollback_to: str = "baseline"
+    pre_restart: str = ""
+    post_restart: str = ""
+    reload_command: str = ""
+    hook_timeout_s: float = 30.0
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Settings:
@@ -362,12 +376,31 @@ def _checked(key: str, value: t.Any) -> t.Any:
         )
     if key == "stream" and not value:
         raise BadInput("stream='' is empty", remedy="Name the Redis stream of the decisions.")
+    if key in COMMANDS:
+        _command(key, value)
     if key == "baseline_path" and value and not value.startswith("/"):
         raise BadInput(f"baseline_path={value!r:.80} is not absolute", remedy="Give a path that begins with '/'.")
     return value
 
 
+COMMANDS = ("pre_restart", "post_restart", "reload_command")
+"""Commands of the operator, run by systemd without a shell; "" is none."""
+
+
+def _command(key: str, value: str) -> None:
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise BadInput(f"{key}={value!r:.80} is not a command: {error}", remedy="Close its quotes.") from None
+    if words and not words[0].startswith("/"):
+        raise BadInput(
+            f"{key}={value!r:.80} does not begin with an absolute path",
+            remedy="Give the program's path, as /usr/local/bin/pause_entries --all. There is no shell.",
+        )
+
+
 _NUMBERS = {
+    "hook_timeout_s": (1.0, 600.0, "s"),
     "interval_s": (0.5, 3600.0, "s"),
     "duration_s": (1.0, 30 * 86400.0, "s"),
     "max_duration_s": (1.0, 60 * 86400.0, "s"),
@@ -389,6 +422,7 @@ _CHOICES = {
     "inconclusive": ("rollback", "hold", "extend"),
     "on_reboot": ("rollback", "resume"),
     "baseline_drift": ("restore", "keep", "refuse"),
+    "rollback_to": ("baseline", "previous_step"),
 }
 
 

@@ -28,11 +28,12 @@ class Step:
 
     @property
     def phase(self) -> str:
-        """arm, fire, prove, commit, check, watch, conclude, reprove, back, boot, drift, promote or upgrade."""
+        """What stands before the dot: arm, fire, back and the like."""
         return self.name.partition(".")[0]
 
 
 STEPS: t.Sequence[Step] = (
+    Step("arm.previous", MODULE, "the run of the step before is kept"),
     Step("arm.record", MODULE, "the record says arming, with owner and deadline"),
     Step("arm.snapshot", MODULE, "the baseline as the host has it is kept"),
     Step("arm.weights", MODULE, "the canary's weights are written"),
@@ -41,6 +42,8 @@ STEPS: t.Sequence[Step] = (
     Step("fire.dropin", PLAY, "Write the drop-in"),
     Step("fire.restart", PLAY, "Restart the engine"),
     Step("fire.marker", PLAY, "Mark the stream"),
+    Step("hook.before", MODULE, "the pre-restart hook runs"),
+    Step("hook.after", MODULE, "the post-restart hook runs"),
     Step("prove.effect", MODULE, "the engine's process is read and its acknowledgement awaited"),
     Step("commit.ledger", MODULE, "the activation is logged"),
     Step("commit.record", MODULE, "the record says active"),
@@ -61,10 +64,18 @@ STEPS: t.Sequence[Step] = (
     Step("back.timer", ROLLBACK, "the monitor's timer is stopped"),
     Step("back.weights_file", ROLLBACK, "a weights file that was changed is put back"),
     Step("back.reload", ROLLBACK, "systemd reads its units again"),
+    Step("back.pre_hook", ROLLBACK, "the pre-restart hook runs"),
     Step("back.restart", ROLLBACK, "the engine is restarted"),
     Step("back.prove", ROLLBACK, "the new process is shown to run the baseline"),
+    Step("back.post_hook", ROLLBACK, "the post-restart hook runs"),
     Step("back.ledger", ROLLBACK, "the rollback is logged"),
     Step("back.record", ROLLBACK, "the record says rolled_back"),
+    Step("stepback.latch", ROLLBACK, "the record says that the step before is tried"),
+    Step("stepback.files", ROLLBACK, "the files of the step before are written"),
+    Step("stepback.restart", ROLLBACK, "the engine is restarted with the weights of the step before"),
+    Step("stepback.prove", ROLLBACK, "the engine's process and its acknowledgement are read"),
+    Step("stepback.ledger", ROLLBACK, "the step back is logged"),
+    Step("stepback.record", ROLLBACK, "the record says active, at the step before"),
     Step("boot.record", BOOT, "a run of an earlier boot is taken on its way to the baseline"),
     Step("boot.resume", BOOT, "a run that may go on is taken over into this boot"),
     Step("boot.environment", BOOT, "its environment file is written again"),

@@ -27,7 +27,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import (
     Refused,
     SystemdError,
 )
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, rollback, systemd
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, effect, rollback, systemd
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger
 from helpers.machine import DIGEST, Machine
 from helpers.samples import BASELINE, CANARY, COLLAPSE, UNIT
@@ -515,7 +515,7 @@ def test_a_new_record_is_a_new_run(machine: Machine) -> None:
 
 MIDWAY: t.Mapping[str, tuple[object, str]] = {
     "snapshot, weights or environment file": (activation, "write_atomic"),
-    "acknowledgement folder": (activation, "prepare_ack"),
+    "acknowledgement folder": (effect, "prepare_ack"),
 }
 
 

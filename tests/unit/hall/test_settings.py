@@ -147,6 +147,11 @@ GOOD: dict[str, t.Any] = {
     "breaker_rollbacks": 0,
     "breaker_window_s": 3600.0,
     "steps": [0.05, 1.0],
+    "rollback_to": "previous_step",
+    "pre_restart": "/usr/local/bin/pause 'all entries'",
+    "post_restart": "/usr/local/bin/go-on",
+    "reload_command": "/bin/kill -HUP 1",
+    "hook_timeout_s": 5.0,
 }
 
 

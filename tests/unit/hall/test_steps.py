@@ -23,7 +23,7 @@ def test_the_code_takes_the_steps_of_the_table(root: Path) -> None:
 
 def test_the_steps_of_the_play_are_tasks_of_the_role_in_this_order(root: Path) -> None:
     tasks = yaml.safe_load((root / "roles/qsc_canary/tasks/arm.yml").read_text())
-    names = [task["name"] for task in tasks[1]["block"]]
+    names = [task["name"] for task in tasks[1]["block"][1]["block"]]
     assert [name for name in names if name in {step.text for step in STEPS}] == [
         step.text for step in STEPS if step.by == PLAY
     ]

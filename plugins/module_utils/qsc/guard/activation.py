@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import os
-import pwd
 import time
 import typing as t
 from dataclasses import dataclass, replace
@@ -21,17 +20,16 @@ from pathlib import Path
 
 from .. import agent
 from ..errors import BadInput, LeaseLost, NotProven, QscError, Refused
-from ..files import digest_bytes, digest_file, read_bounded, remove, timestamp, write_atomic
+from ..files import digest_bytes, digest_file, read_bounded, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
 from ..steps import reached
 from ..verdict import printable
-from . import folders, history, page, rollback, systemd
+from . import effect, folders, history, hooks, page, rollback, stepback, systemd
 from .host import Host
 from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
 
 GATE_VALID_S = 900.0
 """A gate's answer is about the telemetry of its moment: after this it must be asked again."""
-_ACK_WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,7 @@ def preflight(host: Host, request: Request) -> Plan:
     _check_leftovers(host)
     check_freeze(host)
     page.check(host)
+    hooks.check(host)
     history.check(host, request.model, request.acknowledge)
     if request.gate is not None:
         check_gate(host, request.gate, request.model, engine)
@@ -152,12 +151,7 @@ def already_active(host: Host, record: Record, baseline_bytes: bytes, engine: sy
 def prove_now(host: Host, record: Record) -> None:
     """Refuse where the engine does not run this canary as it is."""
     try:
-        systemd.prove(
-            record.engine_unit,
-            expected=host.engine_environment(record),
-            names=tuple(record.environment.values()),
-            timeout_s=5.0,
-        )
+        effect.shown(host, record, timeout_s=5.0)
     except NotProven as error:
         raise Refused(
             f"canary {record.id} is active but not proven: {error}",
@@ -272,6 +266,8 @@ def take(host: Host, plan: Plan, record: Record) -> OSError | QscError | None:
     Where a run is raised the snapshot stays: the way back leads to the baseline of before the first step.
     """
     check_guards(host)
+    if record.rollback_to == stepback.PREVIOUS_STEP and record.raised_from and plan.record is not None:
+        stepback.keep(host, plan.record)
     reached("arm.record")
     save(host.paths.record, record)
     try:
@@ -281,7 +277,7 @@ def take(host: Host, plan: Plan, record: Record) -> OSError | QscError | None:
         reached("arm.weights")
         write_atomic(host.paths.weights, host.weights_bytes(record))
         reached("arm.monitor")
-        prepare_ack(host, plan.engine)
+        effect.prepare_ack(host, plan.engine)
         systemd.start(host.guards.monitor_timer)
         systemd.reset_failed(record.engine_unit)
         reached("arm.environment")
@@ -340,7 +336,7 @@ def new_record(host: Host, request: Request, plan: Plan) -> Record:
         baseline_path=raised.baseline_path if raised is not None else request.baseline_path,
         baseline_digest=digest_bytes(plan.baseline_bytes),
         engine_before=plan.engine.to_dict(),
-        acknowledged=raised.acknowledged if raised is not None else request.acknowledge,
+        acknowledged=request.acknowledge or (raised.acknowledged if raised is not None else ""),
         on_reboot=settings.on_reboot,
         baseline_drift=settings.baseline_drift,
         inconclusive=settings.inconclusive,
@@ -348,26 +344,14 @@ def new_record(host: Host, request: Request, plan: Plan) -> Record:
         drift=raised.drift if raised is not None else "",
         raised_from=raised.id if raised is not None else "",
         raised_weight=raised.weight if raised is not None else 0.0,
+        delivery="reload" if settings.reload_command else "restart",
+        rollback_to=settings.rollback_to,
     )
     if raised is not None:
         transition(raised, "raise")
     elif plan.record is not None:  # the table decides whether a new run may begin
         transition(replace(plan.record, violations=(), outcome=""), "arm")
     return record
-
-
-def prepare_ack(host: Host, engine: systemd.UnitFacts) -> None:
-    """A folder of the engine's user for its acknowledgement; nothing of an earlier run in it."""
-    folder = host.paths.ack_folder
-    folder.mkdir(mode=0o700, exist_ok=True)
-    remove(host.paths.ack)
-    user = engine.user or "root"
-    try:
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-        os.chown(folder, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
-    except (KeyError, ValueError):
-        status = os.stat(f"/proc/{engine.main_pid}")  # a dynamic user is known to the running process alone
-        os.chown(folder, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
 def activate(
@@ -383,7 +367,7 @@ def activate(
     lease = {"canary_id": canary_id, "owner": owner, "generation": generation}
     record = _held(host, lease)
     reached("prove.effect")
-    proof, effective = prove_effect(host, record, published)
+    proof, effective = effect.prove(host, record, published)
     with host.lock():
         record = _held(host, lease)
         check_guards(host)
@@ -426,59 +410,6 @@ def _held(host: Host, lease: t.Mapping[str, t.Any]) -> Record:
     return record
 
 
-def prove_effect(
-    host: Host, record: Record, published: t.Mapping[str, float] | None = None
-) -> tuple[systemd.Proof, str]:
-    """Delivered (process facts) and effective (acknowledged or published). Raises NotProven with the reason."""
-    before = "" if record.state == ACTIVE else str(record.engine_before.get("invocation_id", ""))
-    proof = systemd.prove(
-        record.engine_unit,
-        expected=host.engine_environment(record),
-        names=tuple(record.environment.values()),
-        not_invocation=before,
-        stability_s=record.stability_s,
-    )
-    if published:
-        if _same_weights(published, record.weights):
-            return proof, "published"
-        raise NotProven(f"the engine publishes other weights: {dict(published)!r:.200}")
-    if record.state == ACTIVE and record.effective == "published":
-        return proof, "published"  # shown at the activation; a guard reads no telemetry to see it again
-    problem = _await_acknowledgement(host, record, proof)
-    if problem is None:
-        return proof, "acknowledged"
-    if record.accept_unproven:
-        return proof, "unproven"
-    raise NotProven(
-        f"no proof that {record.engine_unit} uses the canary's weights: {problem}",
-        remedy=f"The engine must acknowledge in ${record.environment['ack']} what it loaded, or publish its weights "
-        "(qsc_canary_weights_field); see docs/engine.md",
-    )
-
-
-def _await_acknowledgement(host: Host, record: Record, proof: systemd.Proof) -> str | None:
-    left = record.arming_deadline_boot - host.clock.boot() if record.state == ARMING else 20.0
-    end = time.monotonic() + max(0.5, min(_ACK_WAIT_S, left / 2))
-    digest = digest_bytes(host.weights_bytes(record))
-    while True:
-        problem = systemd.acknowledged(host.paths.ack, main_pid=proof.main_pid, weights_digest=digest)
-        if problem is None or time.monotonic() >= end:
-            return problem
-        time.sleep(0.1)
-
-
-def _same_weights(published: t.Mapping[str, t.Any], weights: t.Mapping[str, float]) -> bool:
-    if {name for name, value in published.items() if value} - set(weights):
-        return False
-    for name, weight in weights.items():
-        value = published.get(name, 0.0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return False
-        if not weight - 1e-6 <= value <= weight + 1e-6:  # no subtraction: telemetry may hold what no float can
-            return False
-    return True
-
-
 def cutover_text(gate: t.Mapping[str, t.Any]) -> str:
     """The moment after which the gate's telemetry counted, in UTC."""
     cutover = gate.get("cutover")
@@ -510,4 +441,5 @@ def _log_activation(host: Host, record: Record, proof: systemd.Proof) -> None:
         effective=record.effective,
         proof=proof.to_dict(),
         acknowledged=record.acknowledged,
+        **effect.delivered(record),
     )

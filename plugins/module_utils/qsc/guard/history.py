@@ -48,6 +48,8 @@ def find_objection(
         if entry.get("action") == "canary_activated":
             if last is None or entry.get("acknowledged"):
                 break
+        elif entry.get("action") == "stepped_back" and (last is None or last.get("outcome") != "violated"):
+            last, count = entry, count + 1
         elif entry.get("action") == "rollback_executed" and entry.get("outcome"):  # without one it ended no run
             last = last or entry
             # the same clock wrote them: an entry of the future counts, a clock that was put back hides none

@@ -70,6 +70,10 @@ class Host:
             names["ack"]: str(self.paths.ack),
         }
 
+    def process_environment(self, record: Record) -> dict[str, str] | None:
+        """What a proof looks for in the engine's process; None where it was reloaded: that tells of before."""
+        return None if record.delivery == "reload" else self.engine_environment(record)
+
     def engine_env_bytes(self, record: Record) -> bytes:
         """The bytes of the environment file."""
         return "".join(f"{key}={value}\n" for key, value in self.engine_environment(record).items()).encode()

@@ -21,7 +21,7 @@ from ..files import digest_bytes, read_bounded, remove, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, PROMOTED, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import about, printable
-from . import activation, folders, page, systemd, watchdog
+from . import activation, folders, hooks, page, systemd, watchdog
 from .activation import Plan, rollback_command
 from .host import Host
 from .rollback import RESTART_TIMEOUT_S
@@ -37,12 +37,14 @@ class Request:
     """What an operator asks for. ``model`` may be left out; ``gate`` is empty in a preflight before the gate.
 
     ``promoted_weights``: what the engine runs after the last step, the canary's weights unless given; ``max_age_s``: s
-    since the run was found safe, at most the time it is held.
+    since the run was found safe, at most the time it is held. ``acknowledge``: the id of the run whose violation led
+    back to this step, where one did.
     """
 
     model: str = ""
     gate: t.Mapping[str, t.Any] | None = None
     confirm_full: bool = False
+    acknowledge: str = ""
     promoted_weights: t.Mapping[str, float] | None = None
     max_age_s: float | None = None
 
@@ -72,8 +74,10 @@ def preflight(host: Host, request: Request) -> Plan:
     if record.raised_from and not record.outcome and not record.latched:
         return activation.already_active(host, record, _snapshot(host, record), engine)
     _check_outcome(record)
+    _check_acknowledged(record, request)
     activation.check_freeze(host)
     page.check(host)
+    hooks.check(host)
     _check_still_safe(host, record, request)
     activation.prove_now(host, record)
     saved = _snapshot(host, record)
@@ -147,6 +151,15 @@ def _check_outcome(record: Record) -> None:
         raise Refused(
             f"{_named(record)} is not safe yet: it is watched until {timestamp(record.ends_at)}",
             remedy="Promote it after that, when qsc status calls it safe.",
+        )
+
+
+def _check_acknowledged(record: Record, request: Request) -> None:
+    """A step that was violated is not tried again by accident."""
+    if record.stepped_back_from and request.acknowledge != record.stepped_back_from:
+        raise Refused(
+            f"{_named(record)} runs again since the step after it was violated ({record.stepped_back_from})",
+            remedy=f"When you know why, promote with: -e acknowledge={record.stepped_back_from}",
         )
 
 
@@ -254,7 +267,8 @@ def raise_step(host: Host, request: Request) -> tuple[Plan, Record]:
             return plan, plan.record
         if plan.action != RAISE:
             raise Refused("there is no step to raise it to", remedy="Promote it: playbooks/promote.yml")
-        of = activation.Request(plan.weights.model, plan.weights.weight, gate=request.gate)
+        model, weight = plan.weights.model, plan.weights.weight
+        of = activation.Request(model, weight, gate=request.gate, acknowledge=request.acknowledge)
         record = activation.new_record(host, of, plan)
         cause = activation.take(host, plan, record)
     if cause is not None:
@@ -276,11 +290,14 @@ def promote(host: Host, request: Request) -> tuple[Plan, Record, systemd.Proof |
         if plan.record is None or plan.action != PROMOTE:
             raise Refused("the last step is not reached, or not safe yet", remedy="See: qsc status")
         activation.check_guards(host)
+        hooks.before_restart(host, hooks.about_run(plan.record, "promote"), locked=True)
         record = transition(plan.record, "promote", promoted=dict(plan.weights.weights))
         reached("promote.record")
         save(host.paths.record, record)
         try:
-            return (plan, *_promote(host, record))
+            record, proof = _promote(host, record)
+            hooks.after_restart(host, locked=True)  # one that fails is tried again by the watchdog, and shown
+            return plan, record, proof
         except (OSError, QscError) as error:
             cause = error
     why = f"the canary could not be promoted: {cause}"
@@ -318,6 +335,7 @@ def _promote(host: Host, record: Record) -> tuple[Record, systemd.Proof]:
         not_invocation=before.invocation_id,
         stability_s=record.stability_s,
     )
+    remove(host.paths.restart_due)
     reached("promote.timer")
     systemd.stop(host.guards.monitor_timer)
     now = host.clock.wall()
@@ -333,6 +351,7 @@ def _promote(host: Host, record: Record) -> tuple[Record, systemd.Proof]:
             file_before=kept_name(record),
             rollback_cmd=undo_command(record),
             proof=proof.to_dict(),
+            downtime_s=systemd.known_downtime_s(unit),
         )
     reached("promote.commit")
     record = transition(record, "promoted", promoted_at=now, proof=proof.to_dict())

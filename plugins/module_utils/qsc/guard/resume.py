@@ -15,7 +15,7 @@ from ..files import digest_file, read_bounded, write_atomic
 from ..record import ACTIVE, PROMOTING, Record, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict
-from . import activation, rollback, systemd
+from . import effect, rollback, systemd
 from .host import Host
 
 LONGEST_DOWN_S = 1800.0
@@ -105,7 +105,7 @@ def _resume(host: Host, record: Record, verdict: Verdict) -> list[str]:
     )
     reached("boot.resume")
     save(host.paths.record, record)
-    activation.prepare_ack(host, systemd.show(record.engine_unit))
+    effect.prepare_ack(host, systemd.show(record.engine_unit))
     host.log("run_resumed", record, resumed=record.resumed, watched_s=round(watched, 3))
     reached("boot.environment")
     write_atomic(host.paths.engine_env, host.engine_env_bytes(record))

@@ -18,12 +18,12 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import NotProven, RecordUnreadable, Refused, SystemdError
+from ..errors import NotProven, QscError, RecordUnreadable, Refused, SystemdError
 from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
 from ..record import PROMOTING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import Verdict, Violation, printable
-from . import folders, systemd
+from . import folders, hooks, stepback, systemd
 from .host import Host, subject
 
 RESTART_TIMEOUT_S = 280.0
@@ -57,6 +57,13 @@ class Outcome:
     def lines(self) -> list[str]:
         """For a terminal."""
         lines = []
+        if self.record is not None and self.record.stepped_back_from and self.record.live:
+            share = f"{self.record.model} at {100 * self.record.weight:g} %"
+            return [
+                f"canary {self.record.stepped_back_from} ended, the step before goes on as {self.record.id}: {share}",
+                f"proven in {self.seconds:.1f} s, watched until {timestamp(self.record.ends_at)}",
+                *self.notes,
+            ]
         if self.record is not None and self.changed:
             why = self.record.trigger + (f": {self.record.reason}" if self.record.reason else "")
             lines.append(f"canary {self.record.id} ended: {self.record.outcome} ({why})")
@@ -165,12 +172,18 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
             )
         if record is not None and record.in_flight:
             record = _begin(host, record, finding, notes)
+        if record is not None and stepback.wanted(record):
+            stepped = _step_back(host, record, called, notes)
+            if stepped is not None:
+                return stepped
         removed, kept = _disarm(host, record, notes)
         file_restored, stuck = _restore_file(host, record, notes)
         left = kept or stuck
         reached("back.reload")
         systemd.daemon_reload()
-        proof, restarted = _restore(host, record, removed=removed, force=file_restored)
+        # an engine that was reloaded holds the canary's weights where no fact about its process shows them
+        force = file_restored or host.paths.restart_due.exists() or _was_reloaded(record)
+        proof, restarted = _restore(host, record, removed=removed, force=force, notes=notes)
         seconds = round(time.monotonic() - called, 3)
         if restarted:
             remove(host.paths.restart_due)
@@ -178,12 +191,17 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
             raise left  # the engine runs no canary, but the run does not end while a part of it lies here
         changed = removed or restarted
         if record is not None and record.state == ROLLING_BACK:
-            record = _finish(host, record, proof, notes)
+            record = _finish(host, record, proof, notes, restarted=restarted)
             changed = True
         elif changed:
             lost = existed and record is None
             _log_without_run(host, finding, record, proof, rolled_back=restarted or lost)
         return Outcome(changed, restarted, record, proof, seconds, tuple(notes))
+
+
+def _was_reloaded(record: Record | None) -> bool:
+    in_flight = record is not None and record.state == ROLLING_BACK
+    return record is not None and in_flight and record.delivery == "reload" and record.activated_at > 0
 
 
 def _log_without_run(
@@ -365,7 +383,9 @@ def _holds(path: Path, wanted: bytes) -> bool:
         return False
 
 
-def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -> tuple[systemd.Proof | None, bool]:
+def _restore(
+    host: Host, record: Record | None, *, removed: bool, force: bool, notes: list[str]
+) -> tuple[systemd.Proof | None, bool]:
     """Prove the baseline; restart the engine only where it cannot be proven as it runs, or has loaded another file."""
     source = subject(host, record)
     unit, names, stability_s = source.engine_unit, tuple(source.environment.values()), source.stability_s
@@ -383,6 +403,7 @@ def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -
             pass
     if not in_flight and not removed and not before.running:
         return None, False  # an operator's stopped engine is not started by a rollback that has nothing to undo
+    opened = hooks.before_rollback(host, _about(record), notes)
     reached("back.restart")
     systemd.reset_failed(unit)
     systemd.restart(unit, timeout_s=RESTART_TIMEOUT_S)
@@ -390,7 +411,12 @@ def _restore(host: Host, record: Record | None, *, removed: bool, force: bool) -
     proof = systemd.prove(
         unit, expected={}, names=names, not_invocation=before.invocation_id, stability_s=stability_s, timeout_s=20.0
     )
+    hooks.after_rollback(host, opened, notes)
     return proof, True
+
+
+def _about(record: Record | None) -> hooks.About:
+    return hooks.About("rollback") if record is None else hooks.about_run(record, "rollback")
 
 
 def pending(host: Host) -> list[str]:
@@ -409,7 +435,9 @@ def pending(host: Host) -> list[str]:
     unit = subject(host, record).engine_unit
     facts = systemd.show(unit)
     environment = subject(host, record).environment
-    if facts.running:
+    if facts.running and host.paths.restart_due.exists():
+        found.append(f"restart {unit}")
+    elif facts.running:
         try:
             systemd.prove(unit, expected={}, names=tuple(environment.values()), timeout_s=2.0)
         except NotProven:
@@ -417,7 +445,17 @@ def pending(host: Host) -> list[str]:
     return found
 
 
-def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list[str]) -> Record:
+def _step_back(host: Host, record: Record, called: float, notes: list[str]) -> Outcome | None:
+    """The run of the step before, proven; None where that cannot be had: then it is the baseline, as ever."""
+    try:
+        run, proof = stepback.step_back(host, record, notes)
+    except (OSError, QscError) as error:
+        notes.append(f"the step before could not be taken up again: {error}")
+        return None
+    return Outcome(True, True, run, proof, round(time.monotonic() - called, 3), tuple(notes))
+
+
+def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list[str], *, restarted: bool) -> Record:
     """Ledger first, then the record: a kill in between repeats the step, and the entry is found again."""
     now = host.clock.wall()
     reached("back.ledger")
@@ -435,6 +473,7 @@ def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list
             since=dict(record.since),
             judged=dict(record.judged),
             proof=proof.to_dict() if proof else None,
+            downtime_s=systemd.known_downtime_s(record.engine_unit) if restarted else 0.0,
             notes=list(notes),
         )
         if "sequence" not in entry:

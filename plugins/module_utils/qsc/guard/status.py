@@ -14,7 +14,7 @@ from .. import agent
 from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, timestamp
 from ..record import ACTIVE, Record, drift_text, load
-from . import activation, page, promotion, rollback, systemd, watchdog
+from . import activation, effect, hooks, page, promotion, rollback, systemd, watchdog
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
 
@@ -85,9 +85,10 @@ def _look(host: Host) -> dict[str, t.Any]:
 
 def _standing(host: Host, record: Record | None) -> dict[str, t.Any]:
     """What stays until somebody does something about it."""
-    opened = page.current(host)
+    opened, pending = page.current(host), hooks.due(host)
     drift = f"{record.baseline_path} {drift_text(record.drift)}" if record is not None and record.drift else ""
     return {
+        "hook": hooks.line(pending) if pending is not None else "",
         "page": page.line(opened) if opened is not None else "",
         "frozen": str(host.paths.freeze) if host.paths.freeze.exists() else "",
         "drift": drift,
@@ -115,16 +116,18 @@ def _state(unit: str) -> str:
 
 def _proof(host: Host, record: Record | None, unit: str) -> dict[str, t.Any]:
     """What the engine's process really runs now: canary, baseline, or neither shown."""
-    environment = subject(host, record).environment
-    names = tuple(environment.values())
-    wanted = {
-        "baseline": {},
-        **({"canary": host.engine_environment(record)} if record is not None and record.in_flight else {}),
+    names = tuple(subject(host, record).environment.values())
+    questions: dict[str, t.Callable[[], systemd.Proof]] = {
+        "baseline": lambda: systemd.prove(unit, expected={}, names=names, timeout_s=1.0)
     }
+    if record is not None and record.in_flight:
+        questions["canary"] = lambda: effect.shown(host, record, timeout_s=1.0)
+        if host.paths.restart_due.exists():  # the process of before, with other weights in its memory
+            del questions["baseline"]
     reason = ""
-    for state, expected in wanted.items():
+    for state, question in questions.items():
         try:
-            proof = systemd.prove(unit, expected=expected, names=names, timeout_s=1.0)
+            proof = question()
         except (NotProven, QscError, OSError) as error:
             reason = str(error)
         else:

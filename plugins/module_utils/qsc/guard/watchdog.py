@@ -22,7 +22,7 @@ from ..files import digest_file, is_stopped, lock_holder, read_bounded, timestam
 from ..record import ACTIVE, ARMING, PROMOTING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import HALF_JUDGED, Verdict
-from . import activation, page, resume, rollback, systemd
+from . import effect, hooks, page, resume, rollback, systemd
 from .host import Host
 from .rollback import Finding
 
@@ -428,7 +428,9 @@ def _follow_restart(host: Host, facts: Facts, record: Record) -> tuple[Finding |
     if not engine.running or engine.invocation_id == record.engine.get("invocation_id"):
         return None, record
     try:
-        proof, effective = activation.prove_effect(host, record)
+        # another process has read the environment file at its start, whatever the one before was told by a reload
+        record = replace(record, delivery="restart")
+        proof, effective = effect.prove(host, record)
     except (NotProven, SystemdError) as error:
         return Finding("restart_not_proven", f"the engine was restarted, and now: {error}"), record
     record = transition(
@@ -442,7 +444,8 @@ def _follow_restart(host: Host, facts: Facts, record: Record) -> tuple[Finding |
     reached("reprove.ledger")
     told = host.ledger.find("engine_restart_proven", record.id)
     if told is None or (told.get("proof") or {}).get("invocation_id") != proof.invocation_id:  # a look was cut off here
-        host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective)
+        how = effect.delivered(record)
+        host.log("engine_restart_proven", record, proof=proof.to_dict(), effective=effective, **how)
     reached("reprove.record")
     save(host.paths.record, record)
     return None, record
@@ -512,6 +515,14 @@ def _free_lock(host: Host) -> list[str]:
     return [f"process {pid} was stopped while it held the lock, and was ended"]
 
 
+def _close_hook(host: Host) -> list[str]:
+    """What was paused for a restart goes on, also where the play was killed that had to say so."""
+    try:
+        return hooks.close_overdue(host, load(host.paths.record))
+    except (OSError, QscError) as error:
+        return [f"the post-restart hook: {error}"]
+
+
 def _watch_in_turn(host: Host) -> list[str]:
     try:
         return watch(host)
@@ -525,7 +536,7 @@ def _watch_in_turn(host: Host) -> list[str]:
 def run(host: Host) -> tuple[int, list[str]]:
     """The watchdog unit's whole job: (exit code, sentences). An error of its own is loud, and tried again."""
     try:
-        return 0, _watch_in_turn(host)
+        return 0, [*_watch_in_turn(host), *_close_hook(host)]
     except Busy as error:
         return 0, [f"left alone: {error.message}"]  # a rollback or an activation is at work; the next look follows
     except (OSError, QscError) as error:

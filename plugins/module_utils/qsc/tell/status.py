@@ -35,6 +35,8 @@ def status_lines(facts: t.Mapping[str, t.Any]) -> list[str]:
     lines.append(f"proof     {_proof(facts.get('proof') or {})}")
     if facts.get("drift"):
         lines.append(f"drift     {printable(facts['drift'])}")
+    if facts.get("hook"):
+        lines.append(f"hook      {printable(facts['hook'])}")
     if facts.get("frozen"):
         lines.append(f"frozen    by {facts['frozen']}: no activation; a rollback always")
     if facts.get("page"):
@@ -73,6 +75,15 @@ def _told(entry: t.Mapping[str, t.Any]) -> str:
     elif entry.get("action") == "rollback_executed":
         why = "; ".join(entry.get("violations") or ()) or entry.get("reason", "")
         text += f" {entry.get('outcome', '')} ({entry.get('trigger', '')}): {why}"
+    elif entry.get("action") == "stepped_back":
+        why = "; ".join(entry.get("violations") or ()) or entry.get("reason", "")
+        text += f" from {100 * entry.get('from_weight', 0):g} % to {100 * entry.get('to_weight', 0):g} %"
+        text += f" ({entry.get('canary_id', '')} {entry.get('outcome', '')}): {why}"
+        text += f"; way back: {entry.get('rollback_cmd', '')}"
+    elif entry.get("action") == "hook_run":
+        text += f" {entry.get('hook', '')} for {entry.get('event', '')}: {entry.get('program', '')}"
+        text += f", status {entry.get('exit_status', '?')} after {entry.get('seconds', 0):g} s"
+        text += f": {entry['said']}" if entry.get("said") else ""
     elif entry.get("action") == "monitoring_completed":
         text += f" {entry.get('result', '')} after {entry.get('checks_performed', '?')} checks"
         text += f": {entry['reason']}" if entry.get("reason") else ""
@@ -80,6 +91,8 @@ def _told(entry: t.Mapping[str, t.Any]) -> str:
         text += f" {drill_line(entry)}"
     elif entry.get("reason"):
         text += f" {entry['reason']}"
+    if isinstance(entry.get("downtime_s"), float) and entry["downtime_s"]:
+        text += f"; the engine was down for {entry['downtime_s']:g} s"
     if "sequence" not in entry:
         text += " (waits for room on the disk)"
     return text
@@ -99,6 +112,8 @@ def _canary(facts: t.Mapping[str, t.Any]) -> str:
     text = f"{record['id']}: {record['model']} at {100 * record['weight']:g} %, {record['state']}"
     if record["outcome"]:
         text += f", {record['outcome']}"
+    if record.get("stepped_back_from"):
+        text += f", since {record['stepped_back_from']} was violated"
     if record["trigger"]:
         text += f" ({record['trigger']}: {printable(record['reason'])})"
     return text

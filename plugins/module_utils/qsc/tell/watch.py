@@ -218,6 +218,8 @@ def _foot(view: _View, facts: Facts, record: Facts) -> None:
     view.item("guards", *guards)
     if facts.get("drift"):
         view.told("drift", printable(facts["drift"]), WARN)
+    if facts.get("hook"):
+        view.told("hook", printable(facts["hook"]), WARN)
     if facts.get("frozen"):
         view.told("frozen", f"by {facts['frozen']}: no activation; a rollback always", WARN)
     for problem in facts.get("problems") or ():

@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the qsc.canary authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Where an operator wants it so, a violation of a raised canary leads to the step before instead of the baseline.
+
+It is a detour of a rollback, tried once: the record already says ``rolling_back``, so that whatever is cut off or fails
+on the way ends at the baseline. Only the monitor's judgement leads here; an engine that fell over, a monitor that fell
+silent or an operator's rollback never does. The run of the step before is a fresh one, watched from its first second.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import replace
+
+from ..errors import RecordUnreadable, Refused
+from ..files import digest_bytes, read_bounded, read_json, write_atomic, write_json
+from ..record import ARMING, ROLLING_BACK, Record, parse, save, transition
+from ..steps import reached
+from . import effect, hooks, systemd
+from .host import Host
+
+BASELINE, PREVIOUS_STEP = "baseline", "previous_step"
+_JUDGED = ("qsc_monitor_violation", "inconclusive")
+_STREAM_ID = re.compile(r"\d{1,20}-\d{1,20}")
+_TRIED = "tried"
+_RESTART_TIMEOUT_S = 280.0
+
+
+def keep(host: Host, record: Record) -> None:
+    """Keep the run that is about to be raised, with its drop-in: what a step back leads to."""
+    dropin = read_bounded(host.paths.dropin(record.engine_unit))
+    if digest_bytes(dropin) != record.dropin_digest:
+        raise Refused(f"the drop-in of canary {record.id} was changed", remedy="See: qsc status")
+    reached("arm.previous")
+    write_json(host.paths.previous, {"record": record.to_dict(), "dropin": dropin.decode()})
+
+
+def wanted(record: Record) -> bool:
+    """Whether this rollback leads to the step before. Pure."""
+    return (
+        record.state == ROLLING_BACK
+        and record.rollback_to == PREVIOUS_STEP
+        and bool(record.raised_from)
+        and record.trigger in _JUDGED
+        and not record.step_back
+    )
+
+
+def _previous(host: Host, record: Record) -> tuple[Record, bytes]:
+    raw = read_json(host.paths.previous)
+    if not isinstance(raw, dict) or not isinstance(raw.get("dropin"), str):
+        raise RecordUnreadable(f"{host.paths.previous} is not a run that was kept")
+    kept, dropin = parse(raw.get("record")), raw["dropin"].encode()
+    if kept.id != record.raised_from or digest_bytes(dropin) != kept.dropin_digest:
+        raise RecordUnreadable(f"{host.paths.previous} is not the run {record.raised_from} that was raised")
+    return kept, dropin
+
+
+def _fresh(host: Host, record: Record, kept: Record, engine: systemd.UnitFacts) -> Record:
+    """A new run at the share of the one that was kept, judged and watched as that one was."""
+    now, boot = host.clock.wall(), host.clock.boot()
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    run = Record(
+        id=f"{kept.model}-{stamp}-{os.urandom(2).hex()}",
+        state=ARMING,
+        owner=os.urandom(16).hex(),
+        generation=1,
+        boot_id=host.clock.boot_id(),
+        armed_at=now,
+        armed_boot=boot,
+        arming_deadline_boot=boot + (record.arming_deadline_boot - record.armed_boot),
+        engine_before=engine.to_dict(),
+        stepped_back_from=record.id,
+        **{name: getattr(kept, name) for name in _KEPT},
+    )
+    # the last decision that was judged: this side reads no stream, and the marker has to be one of its IDs
+    last_id = str(record.judged.get("last_id", ""))
+    if not _STREAM_ID.fullmatch(last_id):
+        raise Refused(f"the last decision that was judged is not known: {last_id!r:.40}")
+    return replace(run, since={"id": last_id, "entries_added": None})
+
+
+_KEPT = (
+    "model", "weight", "weights", "baseline", "engine_unit", "environment", "interval_s", "duration_s", "hold_s",
+    "required_checks", "stability_s", "min_events", "accept_unproven", "judging", "gate", "baseline_path",
+    "baseline_digest", "acknowledged", "on_reboot", "baseline_drift", "drift", "inconclusive", "max_duration_s",
+    "raised_from", "raised_weight",
+)  # fmt: skip
+
+
+def step_back(host: Host, record: Record, notes: list[str]) -> tuple[Record, systemd.Proof]:
+    """Take up the step before, proven and logged; the caller holds the lock. Raises QscError or OSError, and the
+    caller then goes on to the baseline, over whatever was written here."""
+    reached("stepback.latch")
+    save(host.paths.record, replace(record, step_back=_TRIED, generation=record.generation + 1))
+    kept, dropin = _previous(host, record)
+    unit = kept.engine_unit
+    before = systemd.show(unit)
+    run = _fresh(host, record, kept, before)
+    reached("stepback.files")
+    write_atomic(host.paths.weights, host.weights_bytes(run))
+    effect.prepare_ack(host, before)
+    write_atomic(host.paths.dropin(unit), dropin)
+    write_atomic(host.paths.engine_env, host.engine_env_bytes(run))
+    systemd.daemon_reload()
+    opened = hooks.before_rollback(host, hooks.about_run(record, "rollback"), notes)
+    reached("stepback.restart")
+    systemd.reset_failed(unit)
+    systemd.restart(unit, timeout_s=_RESTART_TIMEOUT_S)
+    reached("stepback.prove")
+    proof, effective = effect.prove(host, run)
+    hooks.after_rollback(host, opened, notes)
+    systemd.start(host.guards.monitor_timer)
+    now, boot = host.clock.wall(), host.clock.boot()
+    run = transition(
+        run,
+        "activate",
+        activated_at=now,
+        activated_boot=boot,
+        watched_boot=boot,
+        dropin_digest=kept.dropin_digest,
+        engine={"invocation_id": proof.invocation_id, "main_pid": proof.main_pid},
+        effective=effective,
+        proof=proof.to_dict(),
+    )
+    reached("stepback.ledger")
+    host.log(
+        "stepped_back",
+        record,
+        violations=[item["message"] for item in record.violations],
+        codes=[item["code"] for item in record.violations],
+        measured=list(record.violations),
+        trigger=record.trigger,
+        reason=record.reason,
+        outcome=record.outcome,
+        from_weight=record.weight,
+        to_weight=run.weight,
+        to_canary_id=run.id,
+        weights=dict(run.weights),
+        since=dict(record.since),
+        judged=dict(record.judged),
+        proof=proof.to_dict(),
+        notes=list(notes),
+        rollback_cmd=f"/usr/local/bin/qsc rollback --id {run.id}",
+        **effect.delivered(run),
+    )
+    reached("stepback.record")
+    save(host.paths.record, run)
+    return run, proof
