@@ -144,8 +144,8 @@ def run_local(
 
 def _containers() -> dict[str, str]:
     """How podman has to be called on this machine."""
-    chosen = podman_environment()
-    return {name: chosen[name] for name in ("CONTAINERS_CONF", "PATH") if name in chosen}
+    conf = podman_environment().get("CONTAINERS_CONF")
+    return {} if conf is None else {"CONTAINERS_CONF": conf}
 
 
 def _run(asked: t.Mapping[str, t.Any], folder: Path, timeout: float) -> dict[str, t.Any]:
