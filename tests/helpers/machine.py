@@ -27,6 +27,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
     effect,
     page,
     promotion,
+    status,
     stepback,
     systemd,
     watchdog,
@@ -34,6 +35,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record, load
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell import follow
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import Verdict
 
 from .samples import BASELINE, UNIT, make_verdict
@@ -139,6 +141,8 @@ class Machine:
         for module in (activation, effect, stepback):
             monkeypatch.setattr(module, "time", self.time)
         monkeypatch.setattr(page, "time", self.time)
+        monkeypatch.setattr(status, "time", self.time)
+        monkeypatch.setattr(follow, "time", self.time)
         monkeypatch.setattr(files.Clock, "wall", lambda _clock: self.time.wall)
         monkeypatch.setattr(files.Clock, "boot", lambda _clock: self.time.boot)
         monkeypatch.setattr(agent, "digest", lambda: DIGEST)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,8 @@ import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
+
+from .terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "hosts"))
@@ -102,7 +105,7 @@ def play(
 
     An activation acknowledges what earlier tests did to this model on purpose, unless ``acknowledge`` is given.
     """
-    if playbook == "activate" and len(hosts) == 1 and "acknowledge" not in extra:
+    if playbook in ("activate", "quickstart") and len(hosts) == 1 and "acknowledge" not in extra:
         extra = {**extra, **last_violated(hosts[0])}
     inventory = write_inventory(hosts)
     begin = time.monotonic()
@@ -121,6 +124,18 @@ def play(
     finally:
         os.unlink(inventory)
     return Play(done.returncode, done.stdout, time.monotonic() - begin)
+
+
+@contextlib.contextmanager
+def at_a_terminal(playbook: str, host: Host, **extra: t.Any) -> t.Iterator[Terminal]:
+    """A playbook on a terminal, with whatever earlier tests did to this model on purpose acknowledged."""
+    inventory = write_inventory([host])
+    command = _command(playbook, {**FAST, **last_violated(host), **extra}, inventory, ())
+    try:
+        with Terminal(command, cwd=ROOT, env=environment(TERM="xterm")) as terminal:
+            yield terminal
+    finally:
+        os.unlink(inventory)
 
 
 class RunningPlay:

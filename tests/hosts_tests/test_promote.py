@@ -15,6 +15,7 @@ import pytest
 from helpers.plays import (
     BASELINE,
     BASELINE_FILE,
+    CANARY_WEIGHTS,
     DROPIN,
     Host,
     Play,
@@ -158,6 +159,63 @@ def test_a_violation_at_a_later_step_returns_to_the_baseline_of_before_the_first
     assert not host.exists(DROPIN)
     assert _weights(host) == BASELINE
     _refused(host, "no canary is in flight", f"the last one, {canary}, ended violated (qsc_monitor_violation")
+
+
+ALL_STEPS = {"qsc_canary_steps": [0.1, 0.25, 0.5, 1.0], "confirm_full": True}
+HALF = {"xgb": 0.15625, "lgbm": 0.15625, "nhits": 0.1875, "patchtst": 0.5}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_every_step_of_the_default_and_a_violation_at_each(host: Host) -> None:
+    """10 -> 25 -> 50 -> 100 %, the weights read from the process at each; after each way up a violation, and back."""
+    for depth in (1, 2, 3):
+        host.engine("mode", "healthy", "rate=60")
+        done = play("activate", host, model="patchtst", **{**STEPS, **ALL_STEPS})
+        assert done.rc == 0, done.output
+        for wanted in (QUARTER, HALF, ALL)[:depth]:
+            await_state(host, "active", outcome="safe", timeout=120)
+            done = _promote(host, **ALL_STEPS)
+            assert done.rc == 0, done.output
+            assert _weights(host) == wanted
+            assert process_variables(host)["QSC_CANARY_TRAFFIC"] == f"{wanted['patchtst']:.2f}"
+            again = _promote(host, **ALL_STEPS)
+            assert (again.rc, again.changed) == (0, 0), again.output
+        host.engine("mode", "dead_zone", "rate=300")
+        ended = await_state(host, "rolled_back", timeout=90)
+        assert (ended["outcome"], ended["weight"]) == ("violated", wanted["patchtst"])
+        assert process_variables(host) == {}
+        assert _weights(host) == BASELINE
+
+
+@pytest.mark.timeout(600)
+def test_a_violation_leads_to_the_step_before_where_that_is_wanted(host: Host) -> None:
+    """25 % back to a fresh run at 10 %, proven and watched; a second violation, and the baseline."""
+    previous = {"qsc_canary_rollback_to": "previous_step"}
+    done = play("activate", host, model="patchtst", **STEPS, **previous)
+    assert done.rc == 0, done.output
+    first = await_state(host, "active", outcome="safe", timeout=90)
+    done = _promote(host, **previous)
+    assert done.rc == 0, done.output
+    quarter = record(host)
+    assert _weights(host) == QUARTER
+    host.engine("mode", "dead_zone", "rate=300")
+    host.wait(
+        "the step before", """grep -q '"stepped_back_from": "patch' /var/lib/qsc_canary/record.json""", timeout=90
+    )
+    back = record(host)
+    assert (back["state"], back["weight"], back["stepped_back_from"]) == ("active", 0.1, quarter["id"])
+    assert back["id"] not in (first["id"], quarter["id"])
+    assert _weights(host) == CANARY_WEIGHTS
+    assert process_variables(host)["QSC_CANARY_TRAFFIC"] == "0.10"
+    [entry] = [entry for entry in entries(host, quarter["id"]) if entry["action"] == "stepped_back"]
+    assert (entry["to_canary_id"], entry["outcome"], entry["to_weight"]) == (back["id"], "violated", 0.1)
+    ended = await_state(host, "rolled_back", timeout=90)  # the model is as bad at 10 %
+    assert (ended["id"], ended["outcome"]) == (back["id"], "violated")
+    assert process_variables(host) == {}
+    assert _weights(host) == BASELINE
+    refused = play("activate", host, model="patchtst", acknowledge="", **STEPS)
+    assert refused.rc != 0 and f"acknowledge={back['id']}" in refused.flat()
 
 
 @pytest.mark.slow

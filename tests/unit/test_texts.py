@@ -40,7 +40,10 @@ def readme(root: Path) -> str:
     return (root / "README.md").read_text()
 
 
-@pytest.mark.parametrize("command", ["make demo", "make test", "playbooks/activate.yml", "playbooks/rollback.yml"])
+@pytest.mark.parametrize(
+    "command",
+    ["make demo", "make test", "playbooks/quickstart.yml", "playbooks/activate.yml", "playbooks/rollback.yml"],
+)
 def test_the_readme_shows_the_commands(readme: str, command: str) -> None:
     assert command in readme
 

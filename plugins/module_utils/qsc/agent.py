@@ -78,6 +78,7 @@ FILES = (
     "tell/backtest.py",
     "tell/drill.py",
     "tell/figures.py",
+    "tell/follow.py",
     "tell/live.py",
     "tell/plot.py",
     "tell/report.py",

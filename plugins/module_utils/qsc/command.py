@@ -270,29 +270,15 @@ def _status_code(facts: t.Mapping[str, t.Any]) -> int:
 
 def _watch(options: argparse.Namespace) -> int:
     from .guard.status import live
+    from .tell.follow import with_figures
     from .tell.live import INTERRUPTED, watch
 
     host = _host()
     try:
-        code, facts = watch(lambda: _with_figures(live(host), host.paths), sys.stdout, timeout_s=options.timeout)
+        code, facts = watch(lambda: with_figures(live(host), host.paths), sys.stdout, timeout_s=options.timeout)
     except KeyboardInterrupt:  # while it waited without a terminal
         return INTERRUPTED
     return _status_code(facts) if code is None else code
-
-
-def _with_figures(facts: dict[str, t.Any], paths: Paths) -> dict[str, t.Any]:
-    """The facts with the monitor's figures of this run; what is wrong with those is shown and changes nothing."""
-    from .tell.figures import LIMIT, Figures
-
-    record = facts["record"]
-    try:
-        figures = Figures.from_hostile(read_bounded(paths.figures, LIMIT))
-    except FileNotFoundError:
-        return facts
-    except (OSError, RecordUnreadable) as error:
-        return {**facts, "figures_problem": printable(str(error))}
-    ours = record is not None and figures.canary_id == record["id"]
-    return {**facts, "figures": figures.to_dict()} if ours else facts
 
 
 def _check(options: argparse.Namespace) -> int:

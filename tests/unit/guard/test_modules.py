@@ -17,7 +17,7 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.qsc.canary.plugins.module_utils import _guard
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import systemd
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import hooks, systemd
 from ansible_collections.qsc.canary.plugins.modules import qsc_agent
 from helpers.machine import DIGEST, Machine
 from helpers.samples import BASELINE, CANARY, COLLAPSE
@@ -179,6 +179,7 @@ def test_the_way_of_a_canary(run: Run, machine: Machine, monkeypatch: pytest.Mon
     assert not info["changed"]
     assert info["in_flight"]
     assert info["proof"]["state"] == "canary"
+    assert info["ended"] == ""
     assert any(active["record"]["id"] in line for line in info["summary"])
 
     again = run("qsc_canary", gate=machine.gate(), **wish).data
@@ -306,6 +307,45 @@ def test_canary_refused(run: Run, machine: Machine, values: dict[str, t.Any], wo
     assert result.data.get("error") == error
     assert "Traceback" not in result.output
     assert machine.files() == before
+
+
+def test_info_waits_for_the_checks_of_a_run(run: Run, machine: Machine) -> None:
+    record = machine.activate(machine.armed_and_restarted())
+    common = {"settings": settings(machine), "wait_checks": 2, "canary_id": record.id}
+    begin = machine.time.boot
+    early = run("qsc_canary_info", **common, timeout_s=31)
+    followed = early.data["followed"]
+    assert not early.failed
+    assert machine.time.boot - begin == pytest.approx(31)
+    other = run("qsc_canary_info", **{**common, "canary_id": "patchtst-another"}).data["followed"]
+    assert (other["canary_id"], other["ended"], other["check"]) == ("patchtst-another", True, [])
+    assert (followed["reached"], followed["ended"], followed["checks"], followed["check"]) == (False, False, 0, [])
+
+    machine.time.at(30, lambda: machine.write_verdict(checks_done=1, checks_judged=1))
+    machine.time.at(60, lambda: machine.write_verdict(checks_done=2, checks_judged=2))
+    before = machine.files()
+    second = run("qsc_canary_info", check=True, **common).data
+    followed = second["followed"]
+    assert {name for name in before if machine.files()[name] != before[name]} <= {str(machine.paths.verdict)}
+    assert not second["changed"]
+    assert second["verdict"]["checks_done"] == 2
+    assert (followed["canary_id"], followed["checks"], followed["reached"], followed["end"]) == (record.id, 2, True, "")
+    assert followed["check"][0].startswith("check 2 at 20")
+    assert followed["ahead"][-1] == 'qsc rollback --reason "..."'
+
+    assert not run("qsc_canary", state="rolled_back", reason="maintenance", settings=settings(machine)).failed
+    over = run("qsc_canary_info", **{**common, "wait_checks": 3}).data["followed"]
+    assert (over["ended"], over["reached"], over["ahead"]) == (True, True, [])
+    assert "ended terminated (manual: maintenance). BACK AT THE BASELINE: pid " in over["end"]
+    assert "followed" not in run("qsc_canary_info", settings=settings(machine)).data
+
+
+def test_info_refuses_a_time_nobody_would_wait(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    for timeout_s in (-1, 1e9):
+        result = run("qsc_canary_info", settings=settings(machine), wait_checks=1, timeout_s=timeout_s)
+        assert result.failed
+        assert f"timeout_s={timeout_s:g}. Give seconds from 0 to 86400." in result.data["msg"]
 
 
 def test_a_refusal_gives_reason_and_remedy_apart(run: Run, machine: Machine) -> None:
@@ -448,3 +488,77 @@ def test_a_gate_that_broke_off_is_kept_too(run: Run, machine: Machine, gate: dic
     result = run("qsc_gate_report", model="patchtst", gate=gate, settings=settings(machine))
     assert not result.failed
     assert machine.ledger("gate_refused")[0]["reason"] == "the gate did not pass"
+
+
+# --- qsc_hook
+
+PAUSE, GO_ON = "/usr/bin/true", "/usr/bin/false"
+
+
+def hook_settings(machine: Machine) -> dict[str, t.Any]:
+    return {**settings(machine), "pre_restart": f"{PAUSE}", "post_restart": GO_ON, "hook_timeout_s": 3.0}
+
+
+@pytest.fixture
+def no_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "check", lambda _host: None)
+
+
+@pytest.mark.usefixtures("no_rights")
+def test_a_hook_runs_once_where_it_is_due(run: Run, machine: Machine) -> None:
+    values = {"settings": hook_settings(machine), "event": "activate", "model": "patchtst", "weight": 0.1}
+    result = run("qsc_hook", hook="pre_restart", actor="job 7", **values)
+    assert (result.failed, result.data["changed"], result.data["ran"]) == (False, True, True)
+    assert run("qsc_hook", hook="post_restart", **values).data["changed"]
+    after = run("qsc_hook", hook="post_restart", **values)
+    assert (after.data["changed"], after.data["ran"]) == (False, False)
+    assert [program for program, _variables in machine.commands] == [PAUSE, GO_ON]
+    assert machine.commands[0][1]["QSC_CANARY_MODEL"] == "patchtst"
+    assert "job 7" in machine.ledger("hook_run")[0]["actor"]
+
+
+@pytest.mark.usefixtures("no_rights")
+@pytest.mark.parametrize("hook", ["pre_restart", "post_restart", "reload"])
+def test_a_hook_in_check_mode_runs_nothing(run: Run, machine: Machine, hook: str) -> None:
+    before = machine.files()
+    result = run("qsc_hook", check=True, hook=hook, settings=hook_settings(machine))
+    assert (result.data["changed"], result.data["ran"]) == (hook != "reload", False)
+    assert (machine.files(), machine.commands) == (before, [])
+
+
+@pytest.mark.usefixtures("no_rights")
+def test_hooks_that_fail_fail_the_module_in_one_sentence(run: Run, machine: Machine) -> None:
+    machine.exit_status[PAUSE] = 3
+    result = run("qsc_hook", hook="pre_restart", settings=hook_settings(machine))
+    assert result.failed
+    assert result.data["msg"].startswith("the pre-restart hook failed with status 3 (no exchange)")
+    machine.exit_status = {GO_ON: 1}
+    run("qsc_hook", hook="pre_restart", settings=hook_settings(machine))
+    result = run("qsc_hook", hook="post_restart", settings=hook_settings(machine))
+    assert result.failed
+    assert "what was paused may still be paused" in result.data["msg"]
+
+
+def test_a_hook_that_does_not_exist_is_refused_by_name(run: Run, machine: Machine) -> None:
+    values = {**settings(machine), "pre_restart": "/nowhere/pause"}
+    result = run("qsc_hook", hook="pre_restart", settings=values)
+    assert result.failed
+    assert "qsc_canary_pre_restart=/nowhere/pause cannot be run on this host: No such file" in result.data["msg"]
+
+
+def test_the_info_tells_what_a_run_came_to(run: Run, machine: Machine) -> None:
+    """In the words a play waits for, by the rule that `qsc status --watch --timeout` goes by."""
+
+    def ended() -> str:
+        return str(run("qsc_canary_info", settings=settings(machine)).data["ended"])
+
+    assert ended() == "none"
+    machine.run_canary()
+    assert ended() == ""
+    machine.make_safe()
+    assert ended() == "safe"
+    assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
+    assert ended() == "safe"  # it was, before somebody ended it
+    machine.run_canary()
+    assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
+    assert ended() == "undecided"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import typing as t
+from dataclasses import dataclass
 
 from .. import agent
-from ..errors import NotProven, QscError, RecordUnreadable, SystemdError
+from ..errors import NotProven, QscError, RecordUnreadable, Refused, SystemdError
 from ..files import digest_file, timestamp
-from ..record import ACTIVE, Record, drift_text, load
+from ..record import ACTIVE, ROLLING_BACK, Record, drift_text, load
 from . import activation, effect, hooks, page, promotion, rollback, systemd, watchdog
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
@@ -40,6 +42,63 @@ def live(host: Host) -> dict[str, t.Any]:
         "watching": _watching(record, clock.boot()) if record is not None else None,
         "steps": [*host.settings.steps],
     }
+
+
+_POLL_S = 0.25
+"""s between two looks at the monitor's verdict."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How far a run is: the ``checks`` that the monitor has made of it, done or missed, whether something is about to
+    end it (``ending``), and whether it is over (``ended``): at its baseline, promoted, or followed by another run."""
+
+    canary_id: str
+    checks: int = 0
+    ending: bool = False
+    ended: bool = False
+
+    def reached(self, checks: int) -> bool:
+        """True when there is nothing more to wait for: so many checks were made and the run goes on, or it is over."""
+        return self.ended or (self.checks >= checks and not self.ending)
+
+
+def await_checks(host: Host, *, checks: int, timeout_s: float, canary_id: str = "") -> Followed:
+    """Wait until the monitor has made so many checks of the run, or the run is over; at most ``timeout_s``.
+
+    ``canary_id`` names the run; without it, the newest one. A run that is about to end is waited for until it is over.
+    Raises Refused when there never was a run.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        over = time.monotonic() >= end
+        found = _follow(host, canary_id)
+        if over or found.reached(checks):
+            return found
+        canary_id = found.canary_id
+        time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
+
+
+def _follow(host: Host, canary_id: str) -> Followed:
+    try:
+        record = load(host.paths.record)
+    except (OSError, RecordUnreadable):
+        return Followed(canary_id, ending=True)  # the watchdog will not leave it like that
+    if record is None and not canary_id:
+        raise Refused("no canary ever ran on this host", remedy="Activate one: playbooks/quickstart.yml")
+    if record is None or (canary_id and record.id != canary_id):
+        return Followed(canary_id, ended=True)
+    try:
+        verdict = rollback.verdict_of(host, record)
+    except RecordUnreadable:
+        return Followed(record.id, ending=True, ended=not record.in_flight)
+    judged_bad = verdict is not None and rollback.of_verdict(verdict) is not None
+    return Followed(
+        record.id,
+        checks=verdict.checks_done + verdict.checks_missed if verdict is not None else 0,
+        ending=record.state == ROLLING_BACK or judged_bad,
+        ended=not record.in_flight,
+    )
 
 
 def _watching(record: Record, boot: float) -> dict[str, t.Any]:

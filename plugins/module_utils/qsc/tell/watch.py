@@ -309,7 +309,19 @@ def _nearness_style(used: float | None) -> str:
     return BAD if used > 1 else WARN if used > 0.9 else GOOD
 
 
+def rule_words(rule: Facts) -> str:
+    """A rule in a sentence: HOLD 53.5 % (<= 70 %); what is certain of it where that counts."""
+    sign = "<=" if rule["side"] == "most" else ">="
+    state = f", {rule['state']}" if rule["state"] else ""
+    return f"{rule['name']} {_figure(rule['value'], rule['unit'])} ({sign} {_limit(rule)}{state})"
+
+
 # What comes next
+
+
+def upcoming(facts: Facts) -> str:
+    """The next thing that happens by itself, in words."""
+    return _next(facts, facts.get("record") or {})[0]
 
 
 def _next(facts: Facts, record: Facts) -> tuple[str, str]:
