@@ -559,6 +559,9 @@ def test_the_info_tells_what_a_run_came_to(run: Run, machine: Machine) -> None:
     assert ended() == "safe"
     assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
     assert ended() == "safe"  # it was, before somebody ended it
+
+
+def test_a_run_that_somebody_ended_early_was_never_decided(run: Run, machine: Machine) -> None:
     machine.run_canary()
     assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
-    assert ended() == "undecided"
+    assert run("qsc_canary_info", settings=settings(machine)).data["ended"] == "undecided"
