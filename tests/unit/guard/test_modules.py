@@ -179,6 +179,7 @@ def test_the_way_of_a_canary(run: Run, machine: Machine, monkeypatch: pytest.Mon
     assert not info["changed"]
     assert info["in_flight"]
     assert info["proof"]["state"] == "canary"
+    assert info["ended"] == ""
     assert any(active["record"]["id"] in line for line in info["summary"])
 
     again = run("qsc_canary", gate=machine.gate(), **wish).data
@@ -625,3 +626,24 @@ def test_a_hook_that_does_not_exist_is_refused_by_name(run: Run, machine: Machin
     result = run("qsc_hook", hook="pre_restart", settings=values)
     assert result.failed
     assert "qsc_canary_pre_restart=/nowhere/pause cannot be run on this host: No such file" in result.data["msg"]
+
+
+def test_the_info_tells_what_a_run_came_to(run: Run, machine: Machine) -> None:
+    """In the words a play waits for, by the rule that `qsc status --watch --timeout` goes by."""
+
+    def ended() -> str:
+        return str(run("qsc_canary_info", settings=settings(machine)).data["ended"])
+
+    assert ended() == "none"
+    machine.run_canary()
+    assert ended() == ""
+    machine.make_safe()
+    assert ended() == "safe"
+    assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
+    assert ended() == "safe"  # it was, before somebody ended it
+
+
+def test_a_run_that_somebody_ended_early_was_never_decided(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
+    assert run("qsc_canary_info", settings=settings(machine)).data["ended"] == "undecided"
