@@ -152,6 +152,32 @@ def test_a_mark_that_cannot_be_read_is_due(hooked: Machine, content: str) -> Non
     assert not hooked.paths.hook_open.exists()
 
 
+@pytest.mark.parametrize("during", [PRE, POST])
+def test_a_play_that_pauses_while_another_step_ends_stays_due(
+    hooked: Machine, monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    """The hooks of two plays, or of a play and a rollback, run into each other."""
+    hooks.before_restart(hooked.host, ABOUT)
+    run, other = systemd.run_command, []
+
+    def meet(argv: t.Sequence[str], **options: t.Any) -> systemd.Ran:
+        ran = run(argv, **options)
+        if argv[0] == during and not other:
+            other.append(during)
+            (hooks.after_restart if during == PRE else lambda host: hooks.before_restart(host, ABOUT))(hooked.host)
+        return ran
+
+    monkeypatch.setattr(systemd, "run_command", meet)
+    if during == PRE:  # the second play pauses, and the first one ends before that is over
+        hooks.before_restart(hooked.host, ABOUT)
+    else:  # the first play ends, and the second one pauses before that is over
+        hooks.after_restart(hooked.host)
+    assert hooked.paths.hook_open.exists(), "the second play is still to come to its end"
+    hooks.after_restart(hooked.host)
+    assert programs(hooked)[-1] == POST
+    assert not hooked.paths.hook_open.exists()
+
+
 # --- a rollback
 
 
