@@ -150,6 +150,9 @@ def test_the_workflow_from_the_gate_to_the_next_share(awx: Awx, data: dict[str, 
     status = awx.run(templates["Canary status"], defaults(templates["Canary status"]))
     assert (status.rc, status.changed) == (0, 0), status.output
     assert status.told[name]["share"] == 0.25
+    rollout = awx.run(templates["Canary rollout"], defaults(templates["Canary rollout"]))
+    assert (rollout.rc, rollout.changed) == (0, 0), rollout.output
+    assert rollout.told[name]["message"], rollout.told
     rollback = awx.run(templates["Canary rollback"], defaults(templates["Canary rollback"]))
     assert rollback.rc == 0, rollback.output
     assert rollback.changed > 0
