@@ -37,7 +37,7 @@ SITE: dict[str, t.Any] = {
     "qsc_canary_monitor_hours": 20 / 3600,
     "qsc_canary_look_seconds": 1,
     # jobs keep a machine busy: a pause of the engine meanwhile, or a check that comes late, is not what is shown
-    "qsc_canary_required_checks": 0.2,
+    "qsc_canary_required_checks": 0.5,
     "qsc_canary_arming_timeout_seconds": 180,
     "qsc_canary_stale_after": 60,
     "qsc_canary_limits": {"start_grace": 60},
@@ -145,6 +145,7 @@ def test_the_workflow_from_the_gate_to_the_next_share(awx: Awx, data: dict[str, 
     [activated] = [one for one in entries(awx.host, now["raised_from"]) if one["action"] == "canary_activated"]
     assert f"AWX user {USER}" in activated["actor"]
     assert f"AWX job {JOB_ID}" in activated["actor"]
+    assert [job.output for job in awx.jobs if "[WARNING]" in job.output] == []
 
     # the other templates: the status shows it, the rollback ends it, a second one finds nothing to do
     status = awx.run(templates["Canary status"], defaults(templates["Canary status"]))
