@@ -20,7 +20,6 @@ from awx.stand_in import ENCRYPTED, StandIn, Store
 from tools.checkout import checkout_files
 
 SECRET, KEY = "Rw5nJq8zKd2vXb7P", "not-a-key-but-secret-Ym4tGs9c"
-NOT_MERGED_YET = ("playbooks/rollout.yml",)
 pytestmark = pytest.mark.timeout(400)
 
 
@@ -70,7 +69,7 @@ def controller(
 ) -> t.Iterator[Controller]:
     key = tmp_path_factory.mktemp("key") / "id"
     key.write_text(KEY + "\n")
-    with StandIn([*listed_by_awx(checkout_files(root)), *NOT_MERGED_YET]) as server:
+    with StandIn(listed_by_awx(checkout_files(root))) as server:
         environment = {
             **clean_environment,
             "PYTHONPATH": str(collections()),  # as an installed package `ansible` is found, beside the clone's own path

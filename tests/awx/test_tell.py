@@ -100,7 +100,7 @@ def test_whatever_comes_back_from_a_host_is_only_text(tmp_path: Path) -> None:
 
 def test_every_entry_point_that_looks_or_acts_tells(root: Path) -> None:
     """Once each where it can end well; the drill and what only installs or removes tell nothing."""
-    for name in ("activate", "arm", "gate", "promote", "rollback", "status", "wait"):
+    for name in ("activate", "arm", "gate", "promote", "rollback", "rollout", "status", "wait"):
         text = (root / f"roles/qsc_canary/tasks/{name}.yml").read_text()
         assert "ansible.builtin.include_tasks: tell.yml" in text, name
     everything = [path.read_text() for path in (root / "roles").rglob("*.yml")]
