@@ -170,7 +170,8 @@ class Host:
         info = client.xinfo_stream(STREAM)
         self.since = {"id": info["last-generated-id"], "entries_added": info["entries-added"]}
 
-    def run(self, count, step_ms, *, weights=HEAVY, **judging):
+    def run(self, count, step_ms, *, weights=None, **judging):
+        weights = weights or HEAVY
         start_ms = max(self.last_ms + 1, now_ms() - (count - 1) * step_ms)
         self.last_ms = start_ms + (count - 1) * step_ms
         publish(self.server.client(), count, start_ms=start_ms, step_ms=step_ms, spoil=ensemble)
