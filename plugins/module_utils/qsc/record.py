@@ -58,7 +58,9 @@ class Record:
     proven again; ``drift``: SHA-256 of what the engine's weights file became, or ``removed``, ``unreadable``;
     ``raised_from``, ``raised_weight``: the run of the step before, and its share; ``promoted``: the weights that become
     the engine's own; ``delivery``: how the engine got the weights, ``restart`` or ``reload``; ``rollback_to``: where a
-    violation of a raised run leads, and ``stepped_back_from``: the run that led here so.
+    violation of a raised run leads, and ``stepped_back_from``: the run that led here so; ``own_checks``: the names of
+    the operator's required checks, and ``check_timeout_s``: s that they have (0: none is run); ``artifacts``: the files
+    of the model as they were before the engine loaded them.
     """
 
     id: str
@@ -121,6 +123,9 @@ class Record:
     rollback_to: str = "baseline"
     step_back: str = ""
     stepped_back_from: str = ""
+    own_checks: t.Sequence[str] = ()
+    check_timeout_s: float = 0.0
+    artifacts: t.Sequence[t.Mapping[str, t.Any]] = ()
 
     @property
     def live(self) -> bool:
@@ -238,6 +243,13 @@ def _wrong_within(record: Record) -> str:
     for name in ("weights", "baseline", "promoted"):
         if not all(_same_kind(0.0, value) for value in getattr(record, name).values()):
             return name
+    for item in record.artifacts:
+        if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("path", "sha256")):
+            return "artifacts"
+        if not isinstance(item.get("seen"), list) or len(item["seen"]) != 5:
+            return "artifacts"
+    if not all(isinstance(name, str) for name in record.own_checks):
+        return "own_checks"
     for item in record.violations:
         if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("code", "message")):
             return "violations"

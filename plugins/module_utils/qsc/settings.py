@@ -162,6 +162,20 @@ class Paths:
         return self.state / "rollout.json"
 
     @property
+    def checks(self) -> Path:
+        """The operator's own checks, whose violation ends a run."""
+        return self._at("etc/qsc_canary/checks.d")
+
+    @property
+    def wanted_checks(self) -> Path:
+        """Those that are only shown."""
+        return self._at("etc/qsc_canary/wanted.d")
+
+    @property
+    def artifacts_seen(self) -> Path:
+        return self.run / "artifacts.json"
+
+    @property
     def hook_open(self) -> Path:
         return self.state / "hook_open.json"
 
@@ -222,6 +236,15 @@ class DrillPaths(Paths):
     def freeze(self) -> Path:
         """Not that of the host: a frozen host has a way back too, and a drill is no activation."""
         return self.state / "freeze"
+
+    @property
+    def checks(self) -> Path:
+        """A drill asks for no opinion but its own."""
+        return self.state / "checks.d"
+
+    @property
+    def wanted_checks(self) -> Path:
+        return self.state / "wanted.d"
 
     @property
     def only_one(self) -> Path:
@@ -285,6 +308,9 @@ class Settings:
     post_restart: str = ""
     reload_command: str = ""
     hook_timeout_s: float = 30.0
+    own_checks: bool = False
+    check_timeout_s: float = 5.0
+    model_artifacts: t.Sequence[str] = ()
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Settings:
@@ -368,7 +394,7 @@ def _checked(key: str, value: t.Any) -> t.Any:
         if value not in _CHOICES[key]:
             raise BadInput(f"{key}={value!r:.80} is not a choice", remedy=f"Use {' or '.join(_CHOICES[key])}.")
         return value
-    if key == "accept_unproven":
+    if key in ("accept_unproven", "own_checks"):
         if not isinstance(value, bool):
             raise BadInput(f"{key}={value!r} is not true or false", remedy="Use true or false.")
         return value
@@ -386,6 +412,8 @@ def _checked(key: str, value: t.Any) -> t.Any:
         return dict(value)
     if key == "connection":
         return _connection(value)
+    if key == "model_artifacts":
+        return _artifacts(value)
     if key == "ignore_models":
         if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
             raise BadInput(f"ignore_models={value!r:.80} is not a list of names", remedy="Give a list of names.")
@@ -423,6 +451,7 @@ def _command(key: str, value: str) -> None:
 
 _NUMBERS = {
     "hook_timeout_s": (1.0, 600.0, "s"),
+    "check_timeout_s": (0.1, 600.0, "s"),
     "interval_s": (0.5, 3600.0, "s"),
     "duration_s": (1.0, 30 * 86400.0, "s"),
     "max_duration_s": (1.0, 60 * 86400.0, "s"),
@@ -476,6 +505,30 @@ def _shares(key: str, value: t.Any) -> list[float]:
             remedy=f"Use numbers above 0 and up to 1 (qsc_canary_{key}), as [0.10, 0.25, 0.50, 1.00].",
         )
     return [float(item) for item in numbers]
+
+
+def _artifacts(value: t.Any) -> list[str]:
+    """The files a model is loaded from."""
+    if not isinstance(value, (list, tuple)) or len(value) > MOST_ARTIFACTS:
+        raise BadInput(
+            f"model_artifacts={value!r:.80} is not a list of at most {MOST_ARTIFACTS} paths",
+            remedy="Name the files the model is loaded from (qsc_canary_model_artifacts).",
+        )
+    for path in value:
+        if not isinstance(path, str) or not path.startswith("/") or not path.isprintable() or len(path) > 4096:
+            raise BadInput(
+                f"model_artifacts={value!r:.80}: {path!r:.80} is not an absolute path",
+                remedy="Give paths that begin with '/'.",
+            )
+        if path.startswith(("/tmp/", "/var/tmp/")):
+            raise BadInput(
+                f"model_artifacts={value!r:.80}: {path!r:.80} is where the guards see nothing: their /tmp is their own",
+                remedy="Keep the model's files elsewhere.",
+            )
+    return list(value)
+
+
+MOST_ARTIFACTS = 32
 
 
 def _texts(key: str, value: t.Any) -> dict[str, str]:

@@ -18,6 +18,8 @@ VERDICTS = ("ok", "waiting", "violation", "inconclusive", "transient")
 STATUSES = ("GO", "WAIT", "NO-GO")
 LIMIT = 1 << 18
 """Bytes: a larger verdict is not one."""
+MISSED_LIMIT = 4
+"""More checks missed in a row than this end the run."""
 HALF_JUDGED = 0.5
 """A run of which a smaller share of its checks could judge is not safe: it was hardly watched."""
 _MOST_VIOLATIONS = 200

@@ -68,6 +68,8 @@ ONE_WRONG: t.Mapping[str, tuple[dict[str, t.Any], str]] = {
     "another boot": ({"boot_id": "kernel/other"}, "reboot"),
     "violation": ({"verdict": verdict(verdict="violation", violations=(COLLAPSE,))}, "qsc_monitor_violation"),
     "violation without details": ({"verdict": verdict(verdict="violation")}, "qsc_monitor_violation"),
+    "retrained": ({"another_model": "patchtst's file changed"}, "model_changed"),
+    "retrained while safe": ({"another_model": "patchtst's file changed", "record": SAFE}, "model_changed"),
     "inconclusive": ({"verdict": verdict(verdict="inconclusive")}, "inconclusive"),
     "hostile verdict": ({"verdict": None, "verdict_error": "not JSON"}, "verdict_unreadable"),
     "masked": ({"engine": make_engine(load_state="masked")}, "engine_masked"),
@@ -114,8 +116,8 @@ def test_every_trigger_occurs_here() -> None:
     found = {trigger for _changes, trigger in ONE_WRONG.values()} | {"arming_expired"}
     assert found == {
         "arming_expired", "dropin_changed", "dropin_removed", "engine_down", "engine_masked", "engine_restarted",
-        "environment_changed", "hold_expired", "inconclusive", "monitor_silent", "qsc_monitor_violation", "reboot",
-        "telemetry_lost", "timer_stopped", "verdict_unreadable", "weights_changed",
+        "environment_changed", "hold_expired", "inconclusive", "model_changed", "monitor_silent",
+        "qsc_monitor_violation", "reboot", "telemetry_lost", "timer_stopped", "verdict_unreadable", "weights_changed",
     }  # fmt: skip
 
 

@@ -171,7 +171,8 @@ def test_round_trip(tmp_path: Path, state: str) -> None:
     records.save(path, record)
     found = records.load(path)
     assert found is not None
-    assert replace(found, violations=tuple(found.violations)) == record
+    lists = ("violations", "own_checks", "artifacts")
+    assert replace(found, **{name: tuple(getattr(found, name)) for name in lists}) == record
     assert found.to_dict() == json.loads(path.read_bytes())
 
 

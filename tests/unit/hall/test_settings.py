@@ -58,6 +58,10 @@ BAD = [
     *[("steps", value) for value in ([0.25, 0.1], [0.1, 0.1], [0.1, None], [HUGE], [0.1, math.inf])],
     *[("approvals", value) for value in ("0.1", None, {}, 0.1, [0.5, 0.25], ["0.5"], [True], [math.nan])],
     *[("freeze_windows", value) for value in ("22:00", None, {})],
+    ("own_checks", "yes"),
+    ("check_timeout_s", 0.0),
+    ("check_timeout_s", math.nan),
+    *[("model_artifacts", value) for value in ("/srv/model.pt", None, [5], ["model.pt"], ["/tmp/model.pt"], ["/a\nb"])],
     ("engine_unit", ""),
     ("engine_unit", "engine"),
     ("engine_unit", "engine.timer"),
@@ -157,6 +161,9 @@ GOOD: dict[str, t.Any] = {
     "post_restart": "/usr/local/bin/go-on",
     "reload_command": "/bin/kill -HUP 1",
     "hook_timeout_s": 5.0,
+    "own_checks": True,
+    "check_timeout_s": 2.0,
+    "model_artifacts": ["/srv/orbit/patchtst.pt"],
 }
 
 

@@ -21,11 +21,20 @@ SEQUENTIAL: dict[str, t.Any] = {
 }  # fmt: skip
 
 
+OWN: dict[str, t.Any] = {
+    "name": "pnl", "required": True, "word": "ok", "message": "drawdown", "value": 1.5, "limit": None,
+}  # fmt: skip
+
+
+def own(**changes: t.Any) -> dict[str, t.Any]:
+    return {**PAGE, "own": [{**OWN, **changes}]}
+
+
 def parse(raw: t.Any) -> Figures:
     return Figures.from_hostile(raw if isinstance(raw, bytes) else json.dumps(raw).encode())
 
 
-@pytest.mark.parametrize("page", [PAGE, SEQUENTIAL])
+@pytest.mark.parametrize("page", [PAGE, SEQUENTIAL, own(), own(required=False, word="no data", value=None)])
 def test_it_survives_its_own_form(page: dict[str, t.Any]) -> None:
     found = parse(page)
     assert found.to_dict() == json.loads(json.dumps(page))
@@ -69,6 +78,15 @@ HOSTILE: t.Mapping[str, t.Any] = {
     "a name that is none": rule(name=5),
     "buckets below 0": rule(buckets=-1),
     "a bound that is infinite": rule(low=-1e300),
+    "own checks of another form": {**PAGE, "own": {}},
+    "too many own checks": {**PAGE, "own": [OWN] * 33},
+    "an own check of another form": {**PAGE, "own": ["pnl"]},
+    "an own check without a name": own(name=None),
+    "another word": own(word="fine"),
+    "a word that is a list": own(word=["ok"]),
+    "a message that is none": own(message=None),
+    "a figure of an own check that is text": own(value="1"),
+    "a limit of an own check that is true": own(limit=True),
     "bucket_s below 0": {**PAGE, "bucket_s": -1.0},
 }  # fmt: skip
 
@@ -105,7 +123,8 @@ def check(**changes: t.Any) -> dict[str, t.Any]:
     return {
         "policy": "strict", "verdict": "ok", "events": 300, "min_events": 200, "model": "patchtst", "weight": 0.1,
         "models": {"patchtst": model}, "ensemble": {"decisions": 300, "agreement": 65.0, "hard_disagree": 3.0},
-        "limits": limits, "lag_s": 1.5, "stale_after_s": 120.0, "claims": [], "frame": None, "impact": None, **changes,
+        "limits": limits, "lag_s": 1.5, "stale_after_s": 120.0, "claims": [], "frame": None, "impact": None,
+        **changes,
     }  # fmt: skip
 
 
@@ -153,3 +172,8 @@ def test_the_figures_of_a_sequential_check() -> None:
         Rule("conf_std", "", "least", None, 0.05, 0.0, 0.5, "open", 4),
         Rule("newest decision", "s", "most", 1.5, 120.0),
     )
+
+
+def test_what_own_checks_said_is_printable() -> None:
+    [found] = parse(own(name="x" * 60, message="a\x1b[2J", required="yes")).own
+    assert (len(found.name), found.message, found.required) == (48, "a\ufffd[2J", False)

@@ -25,7 +25,7 @@ from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
 from ..settings import same_share
 from ..steps import reached
 from ..verdict import printable
-from . import effect, folders, history, hooks, page, rollback, rollout_state, stepback, systemd
+from . import artifacts, checks, effect, folders, history, hooks, page, rollback, rollout_state, stepback, systemd
 from .host import Host
 from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, step_after, weights_bytes
 
@@ -76,6 +76,8 @@ def preflight(host: Host, request: Request) -> Plan:
     _check_leftovers(host)
     page.check(host)
     hooks.check(host)
+    checks.check(host)
+    artifacts.check(host)
     history.check(host, request.model, request.acknowledge)
     check_freeze(host)
     if request.rollout:
@@ -335,6 +337,8 @@ def new_record(host: Host, request: Request, plan: Plan) -> Record:
     """The record of a run that is about to be armed, if the table lets it begin."""
     settings, gate = host.settings, request.gate or {}
     raised = plan.record if plan.action == "raise" else None
+    # a raised run is about the very model that was found safe, not about what its files have become since
+    files = raised.artifacts if raised is not None else artifacts.taken(settings.model_artifacts)
     now, boot = host.clock.wall(), host.clock.boot()
     cadence = gate.get("cadence") or {}
     judging = settings.judging()
@@ -379,6 +383,9 @@ def new_record(host: Host, request: Request, plan: Plan) -> Record:
         raised_weight=raised.weight if raised is not None else 0.0,
         delivery="reload" if settings.reload_command else "restart",
         rollback_to=settings.rollback_to,
+        own_checks=checks.check(host),
+        check_timeout_s=settings.check_timeout_s if settings.own_checks else 0.0,
+        artifacts=files,
     )
     if raised is not None:
         transition(raised, "raise")

@@ -21,7 +21,7 @@ from ..files import digest_bytes, read_bounded, remove, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, PROMOTED, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import about, printable
-from . import activation, folders, hooks, page, rollout_state, systemd, watchdog
+from . import activation, artifacts, checks, folders, hooks, page, rollout_state, systemd, watchdog
 from .activation import Plan, rollback_command
 from .host import Host
 from .rollback import RESTART_TIMEOUT_S
@@ -75,6 +75,8 @@ def preflight(host: Host, request: Request) -> Plan:
     _check_acknowledged(record, request)
     page.check(host)
     hooks.check(host)
+    checks.check(host)
+    artifacts.check(host)
     _check_still_safe(host, record, request)
     activation.prove_now(host, record)
     saved = _snapshot(host, record)

@@ -16,6 +16,7 @@ from .. import agent, freeze
 from ..errors import BadInput, NotProven, QscError, RecordUnreadable, Refused, SystemdError
 from ..files import digest_file, timestamp
 from ..record import ACTIVE, ROLLING_BACK, Record, drift_text, load
+from ..verdict import MISSED_LIMIT
 from . import activation, effect, hooks, page, promotion, rollback, rollout_state, systemd, watchdog
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
@@ -107,7 +108,7 @@ def _watching(record: Record, boot: float) -> dict[str, t.Any]:
         "expected": expected,
         "needed": math.ceil(record.required_checks * expected - 1e-9),
         "due": max(0, int((boot - record.activated_boot) / record.interval_s)) if record.state == ACTIVE else 0,
-        "missed_limit": watchdog.MISSED_LIMIT,
+        "missed_limit": MISSED_LIMIT,
         "silence_limit_s": watchdog.silence_limit(record),
     }
 

@@ -21,13 +21,11 @@ from ..errors import Busy, NotProven, QscError, RecordUnreadable, SystemdError
 from ..files import digest_file, is_stopped, lock_holder, read_bounded, timestamp, try_io, write_atomic
 from ..record import ACTIVE, ARMING, PROMOTING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
-from ..verdict import HALF_JUDGED, Verdict
-from . import effect, hooks, page, resume, rollback, systemd
+from ..verdict import HALF_JUDGED, MISSED_LIMIT, Verdict
+from . import artifacts, effect, hooks, page, resume, rollback, systemd
 from .host import Host
 from .rollback import Finding
 
-MISSED_LIMIT = 4
-"""More checks missed in a row than this end the run."""
 _LOCK_WAIT_S = 10.0
 _SETTLING_S = 60.0
 """s: how long a deliberate restart of the engine may take before it counts as down."""
@@ -51,6 +49,7 @@ class Facts:
     late: bool
     settling_s: float
     drift: str = ""
+    another_model: str = ""
 
     @property
     def elapsed_boot(self) -> float:
@@ -137,6 +136,12 @@ def _baseline_changed(facts: Facts) -> Finding | None:
     return None
 
 
+def _model_changed(facts: Facts) -> Finding | None:
+    if facts.another_model:
+        return Finding("model_changed", facts.another_model, "inconclusive")
+    return None
+
+
 def _monitor_stopped(facts: Facts) -> Finding | None:
     if facts.monitor_timer != "active":
         return Finding("timer_stopped", f"the monitor's timer is {facts.monitor_timer}: nobody judges the canary")
@@ -213,8 +218,8 @@ _WHILE_ARMING: _Predicates = (_rebooted, _arming_expired)
 _WHILE_PROMOTING: _Predicates = (_rebooted, _promotion_interrupted)
 _WHILE_ACTIVE: _Predicates = (
     _rebooted, _judged_bad, _verdict_unreadable, _engine_masked, _engine_restarted, _engine_down, _dropin_changed,
-    _configuration_changed, _baseline_changed, _monitor_stopped, _telemetry_lost, _monitor_silent, _hold_expired,
-    _not_safe_at_deadline,
+    _configuration_changed, _baseline_changed, _model_changed, _monitor_stopped, _telemetry_lost, _monitor_silent,
+    _hold_expired, _not_safe_at_deadline,
 )  # fmt: skip
 
 
@@ -318,13 +323,14 @@ def _remove_orphans(host: Host, record: Record | None) -> list[str]:
 
 
 def _facts(host: Host, record: Record) -> Facts:
-    facts = facts_now(host, record)
+    facts = facts_now(host, record, remember=True)
     late, settling_s = _remember(host, record, facts.boot, facts.engine)
     return replace(facts, late=late, settling_s=settling_s)
 
 
-def facts_now(host: Host, record: Record) -> Facts:
-    """What one look finds that remembers no other and writes nothing."""
+def facts_now(host: Host, record: Record, *, remember: bool = False) -> Facts:
+    """What one look finds that remembers no other. It writes nothing, unless it may ``remember`` which of the model's
+    files it need not read again."""
     verdict, verdict_error = None, ""
     try:
         verdict = rollback.verdict_of(host, record)
@@ -349,6 +355,7 @@ def facts_now(host: Host, record: Record) -> Facts:
         late=False,
         settling_s=0.0,
         drift=drift_of(record),
+        another_model=artifacts.look(host, record, remember=remember) if record.state == ACTIVE else "",
     )
 
 

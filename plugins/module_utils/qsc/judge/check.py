@@ -12,11 +12,12 @@ other one is in ``sequential``.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from ..errors import TelemetryError
 from ..verdict import Violation, about, count_in
 from . import rules
+from .answers import Answer, unanswered, violations_of, words_of
 from .cadence import SAMPLE, Cadence
 from .compare import comparison
 from .cutover import ZERO, StreamId
@@ -110,6 +111,7 @@ class CheckResult:
     frame: t.Mapping[str, t.Any] | None = None
     impact: t.Mapping[str, t.Any] | None = None
     comparison: t.Mapping[str, t.Any] | None = None
+    own_checks: tuple[t.Mapping[str, t.Any], ...] = ()
 
     @property
     def judged(self) -> bool:
@@ -148,6 +150,7 @@ class CheckResult:
             "frame": self.frame,
             "impact": self.impact,
             "comparison": self.comparison,
+            **({"own_checks": [dict(item) for item in self.own_checks]} if self.own_checks else {}),
         }
 
 
@@ -233,6 +236,31 @@ def check(
         return _unreadable(reader, options, rules.STALE, f"Stale telemetry: {error}", elapsed_s), progress
     except StreamTooLarge as error:
         return _unreadable(reader, options, INVALID_PAYLOAD, f"Invalid payload: {error}", elapsed_s), progress
+
+
+def with_own(result: CheckResult, answers: t.Sequence[Answer]) -> CheckResult:
+    """The same with what the operator's own checks say, under either policy: a required one that is violated ends the
+    run, and without the answer of one the canary is not certain to be well."""
+    if not answers:
+        return result
+    result = replace(result, own_checks=tuple(item.to_dict() for item in answers))
+    own = violations_of(answers)
+    if own:
+        before = [item for item in result.violations if item.code != rules.NO_GO]
+        said = [result.message] if result.verdict == VIOLATION else []
+        return replace(
+            result,
+            verdict=VIOLATION,
+            status=rules.NO_GO_STATUS,
+            message="; ".join([*said, *[item.message for item in own]]),
+            violations=(*own, *before, *rules.derived([], result.options.model, rules.NO_GO_STATUS)),
+        )
+    open_ones = unanswered(answers)
+    if not open_ones or result.verdict != OK:
+        return result
+    told = "; ".join(f"own check {item.name} has no answer ({words_of(item)})" for item in open_ones)
+    word = rules.WAIT if result.status == rules.GO else result.status
+    return replace(result, status=word, message=f"{result.message}; {told}")
 
 
 def begin(options: MonitorOptions) -> Progress:

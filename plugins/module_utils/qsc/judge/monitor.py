@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from .. import own_checks
 from ..errors import RecordUnreadable, TelemetryError
 from ..files import Clock, read_json, write_atomic, write_json
 from ..record import ACTIVE, ARMING, Record, load
@@ -17,7 +19,8 @@ from ..settings import Paths
 from ..steps import reached
 from ..verdict import STATUSES, Verdict, Violation, choice_in, count_in, printable, text_in, violation_of
 from . import rules
-from .check import INCONCLUSIVE, MOST_BYTES, VIOLATION, WAITING, CheckResult, Progress, check
+from .answers import OK, Answer, Ran, answer_of, counted, violations_of, words_of
+from .check import INCONCLUSIVE, MOST_BYTES, VIOLATION, WAITING, CheckResult, Progress, check, with_own
 from .connection import Connection
 from .cutover import StreamId
 from .options import MonitorOptions
@@ -33,7 +36,8 @@ Scoreboard = t.Callable[[t.Mapping[str, t.Any]], str]
 
 @dataclass(frozen=True)
 class RunState:
-    """What the monitor remembers of one canary between two checks. ``latched`` is the verdict that ended the run."""
+    """What the monitor remembers of one canary between two checks. ``latched`` is the verdict that ended the run;
+    ``silent``: how often in a row each of the operator's own checks had no answer."""
 
     canary_id: str
     checks_done: int = 0
@@ -45,12 +49,14 @@ class RunState:
     progress: Progress | None = None
     latched: t.Mapping[str, t.Any] | None = None
     incumbents: tuple[str, ...] = ()
+    silent: t.Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
         data = {name: getattr(self, name) for name in (*_COUNTERS, "canary_id", "complete", "latched")}
         progress = self.progress.to_dict() if self.progress else None
-        return {"schema": SCHEMA, **data, "progress": progress, "incumbents": list(self.incumbents)}
+        more = {"progress": progress, "incumbents": list(self.incumbents), "silent": dict(self.silent)}
+        return {"schema": SCHEMA, **data, **more}
 
     @classmethod
     def load(cls, path: Path, canary_id: str) -> RunState:
@@ -75,6 +81,7 @@ class RunState:
                 progress=progress,
                 latched=latched,
                 incumbents=tuple(str(item) for item in raw["incumbents"]),
+                silent=_silent(raw.get("silent") or {}),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordUnreadable(f"{path} is not a state of the monitor: {error!r:.80}") from error
@@ -89,27 +96,33 @@ class RunState:
             max_missed_in_a_row=max(row, self.max_missed_in_a_row),
         )
 
+    def latch(self, found: t.Mapping[str, t.Any]) -> RunState:
+        """After a verdict: one that ends the run is kept, the first of them."""
+        if self.latched is not None or found["verdict"] not in (VIOLATION, INCONCLUSIVE):
+            return self
+        return replace(self, latched={name: found[name] for name in _LATCHED})
+
     def done(self, result: CheckResult, progress: Progress) -> RunState:
         """After a check. A violation, or a run that cannot be judged, latches: nothing later takes it back."""
-        latched = self.latched
-        if latched is None and result.verdict in (VIOLATION, INCONCLUSIVE):
-            latched = {
-                "verdict": result.verdict,
-                "status": result.status,
-                "message": result.message,
-                "violations": [asdict(item) for item in result.violations[:_MOST_VIOLATIONS]],
-                "events": result.events,
-            }
         return replace(
-            self,
+            self.latch(_found(result)),
             checks_done=self.checks_done + 1,
             checks_judged=self.checks_judged + result.judged,
             missed_in_a_row=0,
             complete=self.complete and result.complete,
             progress=progress,
-            latched=latched,
             incumbents=tuple(sorted({*self.incumbents, *_names(result)})[:200]),
         )
+
+
+_LATCHED = ("verdict", "status", "message", "violations", "events")
+
+
+def _silent(raw: t.Any) -> dict[str, int]:
+    """Counts by name. Raises ValueError, KeyError or TypeError."""
+    if not isinstance(raw, dict) or len(raw) > 4 * own_checks.MOST:
+        raise ValueError("silent: not a few counts")
+    return {str(name): count_in(raw, name) for name in raw}
 
 
 def _latched(raw: t.Any) -> dict[str, t.Any]:
@@ -152,10 +165,12 @@ def run_unit(
         _write(paths, _verdict(clock, RunState(record.id), _ARMING), RunState(record.id))
         return EXIT_OK, [_ARMING["message"]]
     before = RunState.load(paths.monitor_state, record.id)
-    found, state, result = _check(record, before, connect, clock)
+    answers = _ask(paths, record, before)
+    found, state, result = _check(record, before, connect, clock, answers)
     verdict = _verdict(clock, state, found)
     _write(paths, verdict, state)
     lines = [f"{found['verdict']}: {printable(found['message'], 2000)}"]
+    lines += [f"own check {item.name}: {words_of(item)}" for item in answers if item.word != OK]
     lines += [
         f"incumbent_violation: {name} (shown only: not the canary)"
         for name in sorted({*state.incumbents} - {*before.incumbents})
@@ -167,8 +182,39 @@ def run_unit(
     return (EXIT_TRANSIENT if found["verdict"] == TRANSIENT else EXIT_OK), lines
 
 
+def _ask(paths: Paths, record: Record, state: RunState) -> list[Answer]:
+    """What the operator's own checks say; they end before the next check has to begin."""
+    if record.check_timeout_s <= 0 or state.latched is not None:
+        return []
+    found = own_checks.programs(paths, record.own_checks)
+    if not found:
+        return []
+    from . import programs  # here: a run without own checks starts none
+
+    question = json.dumps(_question(record)).encode() + b"\n"
+    ran: list[Ran] = programs.run(found, question, min(record.check_timeout_s, record.interval_s / 2))
+    return counted([answer_of(item) for item in ran], state.silent)
+
+
+def _question(record: Record) -> dict[str, t.Any]:
+    """What an own check is told on its standard input."""
+    return {
+        "schema": SCHEMA,
+        "canary_id": record.id,
+        "model": record.model,
+        "weight": record.weight,
+        "weights": dict(record.weights),
+        "baseline": dict(record.baseline),
+        "since": record.since.get("id"),
+        "activated_at": record.activated_at,
+        "stream": _stream(record),
+        "interval_s": record.interval_s,
+    }
+
+
 def check_now(paths: Paths, connection: Connection, *, clock: Clock | None = None) -> Verdict | None:
-    """What a check would find at this moment, writing nothing; None when no canary is in flight.
+    """What a check would find at this moment, writing nothing; None when no canary is in flight. The operator's own
+    checks are left out: they run in the monitor's sandbox alone.
 
     Raises RecordUnreadable and BadInput; telemetry that cannot be read gives the verdict ``transient``.
     """
@@ -183,11 +229,16 @@ def check_now(paths: Paths, connection: Connection, *, clock: Clock | None = Non
 
 
 def _check(
-    record: Record, state: RunState, connect: t.Callable[[], Connection], clock: Clock
+    record: Record,
+    state: RunState,
+    connect: t.Callable[[], Connection],
+    clock: Clock,
+    answers: t.Sequence[Answer] = (),
 ) -> tuple[t.Mapping[str, t.Any], RunState, CheckResult | None]:
     """One check of an active canary: what is to be said, the state after it, and the result if one was reached."""
     if state.latched is not None:
         return state.latched, state, None
+    state = replace(state, silent={item.name: item.silent for item in answers if item.silent})
     options, stream = _options(record), _stream(record)
     reached("check.read")
     try:
@@ -199,7 +250,14 @@ def _check(
                 reader, options, state.progress, _elapsed_s(record, clock), _watched_s(record, clock)
             )
     except TelemetryError as error:
-        return _said(TRANSIENT, rules.WAIT, str(error)), state.missed(), None
+        found = _said(TRANSIENT, rules.WAIT, str(error))
+        own = violations_of(answers)
+        if own:  # they do not need the telemetry
+            said = "; ".join(item.message for item in own)
+            found.update(verdict=VIOLATION, status=rules.NO_GO_STATUS, message=said)
+            found.update(violations=[asdict(item) for item in own])
+        return found, state.missed().latch(found), None
+    result = with_own(result, answers)
     return _found(result), state.done(result, progress), result
 
 

@@ -30,6 +30,8 @@ STATES = ("", "kept", "violated", "open", "suspended")
 UNITS = ("%", "s", "")
 _MOST_RULES = 32
 _NAME = 24
+OWN_WORDS = ("ok", "violation", "no data", "failed")
+_OWN_NAME = 48
 _LARGEST = 1e9
 """No figure comes near, and each still fits on a line."""
 _ACTIONS = ("BUY", "SELL", "HOLD")
@@ -55,9 +57,21 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Own:
+    """What one of the operator's own checks said: a word, a sentence, and a figure and a limit where it gave them."""
+
+    name: str
+    required: bool
+    word: str
+    message: str
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
 class Figures:
     """The figures of one check of one run. ``checked_at``: wall s; ``judged``: whether the rules were applied;
-    ``bucket_s``: s of one observation, 0 under ``strict``."""
+    ``bucket_s``: s of one observation, 0 under ``strict``; ``own``: what the operator's own checks said."""
 
     canary_id: str
     checked_at: float
@@ -67,10 +81,13 @@ class Figures:
     min_events: int
     bucket_s: float
     rules: tuple[Rule, ...]
+    own: tuple[Own, ...] = ()
 
     def to_dict(self) -> dict[str, t.Any]:
-        """As JSON-ready data."""
-        return {"schema": SCHEMA, **asdict(self), "rules": [asdict(rule) for rule in self.rules]}
+        """As JSON-ready data; ``own`` is left out where there are none."""
+        data = {"schema": SCHEMA, **asdict(self), "rules": [asdict(rule) for rule in self.rules]}
+        data["own"] = [asdict(item) for item in self.own]
+        return data if self.own else {name: value for name, value in data.items() if name != "own"}
 
     @classmethod
     def from_hostile(cls, data: bytes) -> Figures:
@@ -84,9 +101,10 @@ class Figures:
             raw = json.loads(data)
             if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
                 raise ValueError(f"not figures of schema {SCHEMA}")
-            found = raw["rules"]
-            if not isinstance(found, list) or len(found) > _MOST_RULES:
-                raise ValueError("rules: not a short list")
+            found, own = raw["rules"], raw.get("own", [])
+            for name, items in (("rules", found), ("own", own)):
+                if not isinstance(items, list) or len(items) > _MOST_RULES:
+                    raise ValueError(f"{name}: not a short list")
             return cls(
                 canary_id=text_in(raw, "canary_id"),
                 checked_at=_number(raw, "checked_at", 0.0, 1e11),
@@ -96,6 +114,7 @@ class Figures:
                 min_events=count_in(raw, "min_events"),
                 bucket_s=_number(raw, "bucket_s", 0.0),
                 rules=tuple(_rule(item) for item in found),
+                own=tuple(_own(item) for item in own),
             )
         except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
             raise RecordUnreadable(f"the monitor's figures cannot be used: {printable(str(error), 200)}") from error
@@ -114,6 +133,19 @@ def _rule(raw: t.Any) -> Rule:
         high=_optional(raw, "high"),
         state=choice_in(raw, "state", STATES),
         buckets=count_in(raw, "buckets"),
+    )
+
+
+def _own(raw: t.Any) -> Own:
+    if not isinstance(raw, dict):
+        raise ValueError("own: not an object")
+    return Own(
+        name=printable(text_in(raw, "name"), _OWN_NAME),
+        required=raw["required"] is True,
+        word=choice_in(raw, "word", OWN_WORDS),
+        message=text_in(raw, "message"),
+        value=_optional(raw, "value"),
+        limit=_optional(raw, "limit"),
     )
 
 
@@ -146,7 +178,13 @@ def figures_of(check: Data, *, canary_id: str, checked_at: float) -> Figures:
         min_events=check["min_events"],
         bucket_s=float(frame["bucket_s"]) if frame else 0.0,
         rules=tuple(rules),
+        own=tuple(_own_of(item) for item in check.get("own_checks", [])[:_MOST_RULES]),
     )
+
+
+def _own_of(item: Data) -> Own:
+    figures = {name: _known(item[name]) for name in ("value", "limit")}
+    return Own(item["name"], item["required"], item["word"], item["message"], **figures)
 
 
 def _limits(check: Data) -> list[Rule]:

@@ -14,7 +14,7 @@ from ..files import read_bounded, timestamp
 from ..settings import Paths
 from ..verdict import printable
 from .figures import LIMIT, Figures
-from .watch import rule_words, upcoming
+from .watch import own_words, rule_words, upcoming
 
 Facts = t.Mapping[str, t.Any]
 """Those of ``guard.status.live``, with ``figures`` where the monitor has written any of this run."""
@@ -78,6 +78,8 @@ def check_lines(facts: Facts) -> list[str]:
     figures = facts.get("figures")
     if figures and figures["judged"]:
         lines += _packed([rule_words(rule) for rule in figures["rules"]])
+    if figures and figures.get("own"):
+        lines += _packed([own_words(item) for item in figures["own"]])
     return lines
 
 

@@ -116,6 +116,7 @@ def scoreboard(check: Data) -> str:
         lines += ["## Ensemble", "", *_ensemble(check["ensemble"], check["limits"]), ""]
     lines += _certainty(check)
     lines += flips_section(check.get("impact")) + comparison_section(check.get("comparison"))
+    lines += _own_checks(check.get("own_checks", []))
     lines += ["## Violations", "", *_violations(check["violations"]), ""]
     lines += ["## Other models", "", *_violations(check["incumbent_violations"]), ""]
     return "\n".join(lines)
@@ -267,6 +268,21 @@ def _row(name: str, model: Data, word: str) -> str:
         word,
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _own_checks(own: t.Sequence[Data]) -> list[str]:
+    """What the operator's own checks said; nothing where there are none."""
+    if not own:
+        return []
+    lines = ["| own check | result | value | limit | message |", "|---|---|---|---|---|"]
+    for item in own:
+        shown = "" if item["required"] else " (shown only)"
+        numbers = ["" if item[name] is None else f"{item[name]:g}" for name in ("value", "limit")]
+        lines.append(
+            f"| {text(item['name'], 64)} | {item['word']}{shown} | {numbers[0]} | {numbers[1]} | "
+            f"{text(item['message'], 300)} |"
+        )
+    return ["## Own checks", "", *lines, ""]
 
 
 def _ensemble(ensemble: Data, limits: Data) -> list[str]:

@@ -48,6 +48,7 @@ def tree(facts: Facts, columns: int, *, colour: bool = False, ascii_only: bool =
         _run(view, facts, record)
         _foot(view, facts, record)
         _rules(view, facts)
+        _own(view, facts)
     view.close()
     return [_rendered(line, view.columns, colour=colour, ascii_only=ascii_only) for line in view.lines]
 
@@ -258,6 +259,38 @@ def _rules(view: _View, facts: Facts) -> None:
     view.line([(heads + (f"  {'state':<10}{'interval':<16}" if sequential else ""), DIM)])
     for rule in figures["rules"]:
         view.line(_rule_segments(rule, room, sequential=sequential, judged=figures["judged"]))
+
+
+_OWN_STYLES = {"ok": GOOD, "violation": BAD, "no data": WARN, "failed": WARN}
+
+
+def _own(view: _View, facts: Facts) -> None:
+    """What the operator's own checks said, on a line each."""
+    own = (facts.get("figures") or {}).get("own")
+    if not own:
+        return
+    good = sum(item["word"] == "ok" for item in own)
+    view.item("own checks", (f"{good} of {len(own)} ok", DIM))
+    for item in own:
+        style = _OWN_STYLES.get(item["word"], PLAIN) if item["required"] else DIM
+        figure = "" if item["value"] is None else f"{item['value']:g}"
+        limit = "" if item["limit"] is None else f"{item['limit']:g}"
+        said = item["message"] + ("" if item["required"] else " (shown only)")
+        view.line(
+            [
+                (_padded(item["name"], _NAME), PLAIN),
+                (f"{figure:>9}{limit:>9}  ", style),
+                (f"{item['word']:<11}", style),
+                (printable(said, 300), DIM),
+            ]
+        )
+
+
+def own_words(item: Facts) -> str:
+    """An own check in a sentence."""
+    figure = "" if item["value"] is None else f" {item['value']:g}"
+    limit = "" if item["limit"] is None else f" (limit {item['limit']:g})"
+    return f"own check {item['name']} {item['word']}{figure}{limit}"
 
 
 def _claims_of(figures: Facts) -> list[Facts]:
