@@ -29,6 +29,9 @@ options:
   weight:
     description: The canary's weight. At 1.0 an ensemble of fewer than two voters is not held against it.
     type: float
+  baseline:
+    description: The weights of the ensemble before the canary, for what its weight changes.
+    type: dict
   interval_s:
     description: Seconds between two checks.
     type: float

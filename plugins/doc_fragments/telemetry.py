@@ -91,4 +91,18 @@ options:
       start_grace:
         description: Seconds after a start in which a missing canary or silence is not held against it. The default is 120.
         type: float
+      flip_share_max:
+        description:
+          - The largest share of the decisions in which the ensemble's action is not the one it takes at the baseline's
+            weights, C(flip_share), as a fraction.
+          - The default, 1, is no limit. Another one needs the weights of the baseline.
+        type: float
+  vote:
+    description:
+      - How the engine makes one action of the votes, for what the canary's weight changes in it.
+      - With V(confidence_weighted) the action with the largest sum of weight times confidence, with V(weight_only) the
+        one with the largest sum of weights. A tie is HOLD.
+    type: str
+    choices: [confidence_weighted, weight_only]
+    default: confidence_weighted
 """

@@ -23,6 +23,7 @@ from .qsc.errors import QscError
 from .qsc.judge.connection import Connection
 from .qsc.judge.rules import Limits
 from .qsc.judge.stream import MISSING_LIBRARY_REMEDY, StreamReader
+from .qsc.judge.vote import CONFIDENCE_WEIGHTED, VOTES
 
 REDIS_IMPORT_ERROR: str | None = None
 try:
@@ -60,6 +61,7 @@ def telemetry_spec(*, judging: bool = False, **options: dict[str, t.Any]) -> dic
         spec["aliases"] = {"type": "dict", "default": {}}
         spec["ignore_models"] = {"type": "list", "elements": "str", "default": ["fallback"]}
         limits = {item.name: {"type": "float"} for item in fields(Limits)}
+        spec["vote"] = {"type": "str", "choices": list(VOTES), "default": CONFIDENCE_WEIGHTED}
         spec["limits"] = {"type": "dict", "default": {}, "options": limits}
     return {**spec, **options}
 

@@ -35,6 +35,7 @@ def replay_spec(**options: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
         },
         file={"type": "path"},
         weight={"type": "float"},
+        baseline={"type": "dict"},
         interval_s={"type": "float", "default": 30},
         duration_s={"type": "float", "default": 21600},
         min_events={"type": "int", "default": 200},

@@ -48,6 +48,15 @@ options:
   weight:
     description: The canary's weight. At 1.0 an ensemble of fewer than two voters is not held against it.
     type: float
+  baseline:
+    description:
+      - The weights of the ensemble before the canary, by model. With O(weight) they tell RV(impact).
+    type: dict
+  reference:
+    description:
+      - The time before the cutover, as M(qsc.canary.qsc_quality_gate) returns it, for the drift in RV(comparison).
+      - By default at most 1000 decisions before O(since).
+    type: dict
   policy:
     description:
       - With V(strict) any rule that is violated in the newest O(window_events) decisions, O(min_events) or more, is a
@@ -183,6 +192,24 @@ frame:
   description: What was learnt of the time before the cutover, for that policy.
   type: dict
   returned: when telemetry was read
+impact:
+  description:
+    - What the canary's weight changes in the actions of the ensemble, over the decisions that were judged (with
+      V(sequential) the newest 1000). C(decisions), C(flipped), C(flip_share) (a fraction), C(directions), C(symbols),
+      C(first_id), C(last_id). Null without O(baseline) and O(weight).
+  type: dict
+  returned: when telemetry was read
+comparison:
+  description:
+    - The canary beside each other model on the same decisions. Shown only, it never decides.
+    - C(canary) and each of C(incumbents) have C(coverage), C(agreement) with the majority of the others and its Cohen's
+      C(kappa), the canary the C(difference) of its confidence from the mean of the others. Incumbents have C(same)
+      (agreement with the canary), C(difference) from the canary, with an interval that holds at all looks, and C(mcnemar)
+      (who is with the rest where only one of the two is, and the evidence that it is not half of the time).
+    - C(symbols) has the canary by symbol. C(drift) compares with the time before the cutover, each figure beside what lies
+      between equal periods of that time, and tells what all models share (C(market)) from what is the canary's C(own).
+  type: dict
+  returned: when telemetry was read
 scoreboard:
   description: The page of the monitor, as Markdown.
   type: str
@@ -196,6 +223,7 @@ report_lines:
 
 import time
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -203,7 +231,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qsc.canary.plugins.module_utils._redis import run_telemetry, telemetry_spec
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import RecordUnreadable
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import read_json, write_json
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.check import VIOLATION, Progress, check
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.check import (
+    VIOLATION,
+    Progress,
+    check,
+    reference_before,
+)
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cutover import parse_cutover
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.options import MonitorOptions
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import StreamReader
@@ -219,6 +252,8 @@ def judge(module: AnsibleModule, reader: StreamReader) -> dict[str, t.Any]:
     now = time.time()
     since = parse_cutover(module.params["since"], max(int(now * 1000), reader.server_ms()), option="since")
     options = MonitorOptions.from_dict(module.params, model=module.params["model"], since=since.after)
+    if options.reference is None:
+        options = replace(options, reference=reference_before(reader, options))
     path = Path(module.params["state_path"]) if module.params["state_path"] else None
     key = f"{options.model} {options.since}"
     result, progress = check(reader, options, _progress(path, key), max(0.0, now - since.after.ms / 1000))
@@ -254,6 +289,8 @@ def main() -> t.NoReturn:
             since={"type": "str", "required": True},
             entries_added={"type": "int"},
             weight={"type": "float"},
+            baseline={"type": "dict"},
+            reference={"type": "dict"},
             policy={"type": "str", "choices": ["strict", "sequential"], "default": "strict"},
             duration_s={"type": "float", "default": 21600},
             frame={"type": "dict"},

@@ -122,6 +122,16 @@ backtest_reason:
   description: Why nothing was replayed; empty when it was.
   type: str
   returned: success
+impact:
+  description:
+    - What each share of the canary changes in the actions of the ensemble, from the votes and confidences as they were
+      published, which do not depend on the weights. Null without O(baseline), over at most the newest 10000 decisions.
+    - C(shares) holds one entry for 0, 10, 25, 50, 100 percent and O(weight), with C(share), C(weights), C(decisions),
+      C(flipped), C(flip_share) (a fraction), C(directions) (C(from), C(to), C(count)) and C(symbols).
+    - C(reproduced) tells in how many C(decisions) the engine published its own action, and in how many of them the vote at
+      the baseline's weights is the C(same).
+  type: dict
+  returned: success
 notes:
   description: What speaks against such a run, whatever the model does.
   type: list

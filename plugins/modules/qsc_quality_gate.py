@@ -72,6 +72,11 @@ options:
     description:
       - The weight the canary is to have. At 1.0 an ensemble of fewer than two voters is not held against it.
     type: float
+  baseline:
+    description:
+      - The weights of the ensemble before the canary, by model. With one model in O(models) RV(impact) then tells
+        what its share would change.
+    type: dict
   policy:
     description:
       - The policy of the run that is to follow. The gate's own answer is that of V(strict) under both, what is not
@@ -259,6 +264,26 @@ claims:
   type: list
   elements: dict
   returned: when telemetry was read
+impact:
+  description:
+    - What each share of the canary changes in the actions of the ensemble, from the votes and confidences as they were
+      published, which do not depend on the weights. Null without O(baseline) and one model in O(models).
+    - C(shares) holds one entry for 0, 10, 25, 50, 100 percent and O(weight), with C(share), C(weights), C(decisions),
+      C(flipped), C(flip_share) (a fraction), C(directions) (C(from), C(to), C(count)) and C(symbols).
+    - C(reproduced) tells in how many C(decisions) the engine published its own action, and in how many of them the vote at
+      the baseline's weights is the C(same).
+  type: dict
+  returned: when telemetry was read
+comparison:
+  description:
+    - The one model in O(models) beside the others on the same decisions, as M(qsc.canary.qsc_monitor_check) returns it; its
+      drift is the one against the decisions before the cutover.
+  type: dict
+  returned: when telemetry was read
+reference:
+  description: What the run that follows compares with, the judged decisions in equal periods.
+  type: dict
+  returned: when telemetry was read
 report:
   description: The report as Markdown.
   type: str
@@ -303,6 +328,7 @@ def main() -> t.NoReturn:
             require_ensemble={"type": "bool", "default": True},
             stale_after={"type": "str", "default": "auto"},
             weight={"type": "float"},
+            baseline={"type": "dict"},
             policy={"type": "str", "choices": ["strict", "sequential"], "default": "strict"},
             duration_s={"type": "float", "default": 21600},
             fail_on_violation={"type": "bool", "default": True},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 import typing as t
 import unicodedata
@@ -24,22 +25,28 @@ from qsc.guard.weights import SUM_TOLERANCE, parse_baseline
 from qsc.judge import wording
 from qsc.judge.check import Progress
 from qsc.judge.claims import claims_of
+from qsc.judge.compare import comparison
 from qsc.judge.cutover import StreamId, parse_cutover, utc
 from qsc.judge.decisions import ACTIONS, MOST_BYTES, Decision, Dialect, parse
 from qsc.judge.fold import Fold
 from qsc.judge.frame import Frame
+from qsc.judge.impact import Change, Tally, weights_at
 from qsc.judge.monitor import RunState
 from qsc.judge.published import weights_in
 from qsc.judge.rules import Limits
 from qsc.judge.stream import entry_of
 from qsc.judge.summary import MOST_MODELS, Summary, ensemble_figures, model_figures
+from qsc.judge.table import Table
 from qsc.ledger import Ledger, verify
 from qsc.settings import MODEL_NAME, Settings
 from qsc.tell import figures as page_of_figures
+from qsc.tell import impact as shown
 from qsc.tell import report, watch
 from qsc.tell.status import ledger_line
 from qsc.verdict import LIMIT, STATUSES, VERDICTS, Verdict
 
+WEIGHTS = {"xgb": 0.25, "lgbm": 0.25, "nhits": 0.3, "patchtst": 0.2}
+CHANGE = Change("patchtst", WEIGHTS, weights_at(WEIGHTS, "patchtst", 0.6))
 DIALECT = Dialect.of({"xgboost": "xgb"}, ["fallback"])
 RUN: t.Mapping[str, t.Any] = {
     "record": {
@@ -118,9 +125,13 @@ def decision(data: bytes) -> None:
 
 def reports(data: bytes) -> None:
     """Several entries, a line each: figures in their ranges, and a page and lines nothing can act on."""
-    summary = Summary()
+    summary, tally, table = Summary(), Tally(CHANGE), Table("patchtst", WEIGHTS)
     for i, line in enumerate(data.split(b"\n")[:50]):
-        summary.add(parse(StreamId(i + 1, 0), _fields(line), DIALECT))
+        found = parse(StreamId(i + 1, 0), _fields(line), DIALECT)
+        summary.add(found)
+        tally.add(found)
+        table.add(found)
+    _check_compared(tally, comparison(table))
     need(len(summary.models) <= MOST_MODELS, "too many models are kept")
     models = {}
     for name, model in summary.models.items():
@@ -129,10 +140,21 @@ def reports(data: bytes) -> None:
         models[name] = figures.to_dict()
     json.dumps([models, ensemble_figures(summary).to_dict()], allow_nan=False)
     for name in summary.models:
-        shown = report.text(name, 64)
-        need("\n" not in shown and shown.isprintable(), "a name reaches a page raw")
+        escaped = report.text(name, 64)
+        need("\n" not in escaped and escaped.isprintable(), "a name reaches a page raw")
         for mark in "<>|`*[]":
-            need(f"\\{mark}" in shown or mark not in shown, f"{mark} of a name reaches a page as markup")
+            need(f"\\{mark}" in escaped or mark not in escaped, f"{mark} of a name reaches a page as markup")
+
+
+def _check_compared(tally: Tally, found: t.Mapping[str, t.Any] | None) -> None:
+    """What is only shown is bounded JSON, and its lines are for a terminal."""
+    need(0 <= tally.flipped == sum(tally.directions.values()) <= tally.compared, "flips were lost or made up")
+    text = json.dumps([tally.page(), found], allow_nan=False)
+    need(len(text) < 1 << 16, "a comparison without bounds")
+    for line in [*shown.flips_line(tally.page()), *shown.comparison_lines(found)]:
+        need(line.isprintable(), "a line is not for a terminal")
+    for line in [*shown.flips_section(tally.page()), *shown.comparison_section(found)]:
+        need(line.isprintable() and not re.search(r"(?<!\\)<", line), "a line of a page can be acted on")
 
 
 def entries(data: bytes) -> None:
@@ -228,13 +250,13 @@ def progress(data: bytes) -> None:
     need(Progress.from_dict(found.to_dict()) == found, "it does not survive its own form")
 
 
-CLAIMS = claims_of(Limits())
+CLAIMS = claims_of(Limits(flip_share_max=0.2))
 SINCE = StreamId(1_768_000_000_000, 0)
 
 
 def _again(found: Fold) -> Fold:
     raw = parse_json(json.dumps(found.to_dict(), allow_nan=False).encode())
-    return Fold.from_dict(raw, model="patchtst", since=SINCE, claims=CLAIMS, alone=False, grace_s=120.0)
+    return Fold.from_dict(raw, model="patchtst", since=SINCE, claims=CLAIMS, alone=False, grace_s=120.0, change=CHANGE)
 
 
 def _check_fold(found: Fold) -> None:
@@ -248,7 +270,9 @@ def fold(data: bytes) -> None:
     """The state of the policy sequential, or one of the documented errors; it can be read, written and gone on with."""
     try:
         raw = parse_json(data)
-        found = Fold.from_dict(raw, model="patchtst", since=SINCE, claims=CLAIMS, alone=False, grace_s=120.0)
+        found = Fold.from_dict(
+            raw, model="patchtst", since=SINCE, claims=CLAIMS, alone=False, grace_s=120.0, change=CHANGE
+        )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return
     _check_fold(found)
@@ -256,7 +280,7 @@ def fold(data: bytes) -> None:
 
 def folding(data: bytes) -> None:
     """Entries, a line each, some time apart: whatever they hold, what is remembered of them survives its own form."""
-    found = Fold.new("patchtst", SINCE, Frame(bucket_s=60.0), CLAIMS, alone=False, grace_s=120.0)
+    found = Fold.new("patchtst", SINCE, Frame(bucket_s=60.0), CLAIMS, alone=False, grace_s=120.0, change=CHANGE)
     ms = SINCE.ms
     for line in data.split(b"\n")[:200]:
         ms += 1 + 997 * len(line)

@@ -20,10 +20,12 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.replay import
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import StreamReader
 from helpers.recorded import BEGIN_MS, CANARY, lines, record
 from helpers.run_module import run_module
+from helpers.samples import BASELINE
 from helpers.telemetry import STREAM
 
 INTERVAL_MS = 120_000
 OPTIONS = {"min_events": 100, "window_events": 250, "duration_s": 3600, "weight": 0.1}
+WEIGHTS = {"baseline": BASELINE, "weight": 0.6, "limits": {"flip_share_max": 0.25}}
 
 
 class AsOf(StreamReader):
@@ -54,8 +56,9 @@ def add(client, rows):
 
 
 def plain(result):
-    """What a check says, but for the name of the stream."""
-    return {name: value for name, value in result.to_dict().items() if name != "stream"}
+    """What a check says, but for the name of the stream and for what is only shown."""
+    shown = ("stream", "impact", "comparison")
+    return {name: value for name, value in result.to_dict().items() if name not in shown}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -67,7 +70,8 @@ def test_every_check_of_a_run_says_what_the_monitor_says(redis_server, rows, pol
     add(client, [row for row in rows if row["ms"] <= start_ms])
     info = client.xinfo_stream(STREAM)
     since = StreamId.parse(info["last-generated-id"])
-    raw = {**OPTIONS, "policy": policy, "entries_added": info["entries-added"]}
+    asked = {**OPTIONS, **WEIGHTS}
+    raw = {**asked, "policy": policy, "entries_added": info["entries-added"]}
     options = MonitorOptions.from_dict(raw, model=CANARY, since=since)
     said, progress, read = [], None, start_ms
     for now_ms in range(start_ms, start_ms + 3_600_001, INTERVAL_MS):
@@ -84,12 +88,13 @@ def test_every_check_of_a_run_says_what_the_monitor_says(redis_server, rows, pol
     with StreamReader(connection, STREAM) as reader:
         recorded = from_stream(reader, Dialect.of({}, ("fallback",)), EVERYTHING)
     replayed = []
-    monitor = MonitorOptions.from_dict(OPTIONS, model=CANARY, since=ZERO)
+    monitor = MonitorOptions.from_dict(asked, model=CANARY, since=ZERO)
     replay = Replay(recorded.decisions, monitor, INTERVAL_MS / 1000)
     outcome = replay.follow(start_ms, policy, None, 0, lambda result: replayed.append(plain(result)))
     assert replayed == said
     assert (outcome.result == "rolled_back") == (said[-1]["verdict"] == "violation")
     assert outcome.result != "cut_off"
+    assert policy != "strict" or any("flip_share" in str(item["violations"]) for item in said)
 
 
 # The modules

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import Verdict
 from helpers.hostile import ENTRIES, HARMLESS, NAMES, told
 from helpers.run_module import run_module
-from helpers.samples import make_record
+from helpers.samples import BASELINE, make_record
 from helpers.telemetry import STREAM, healthy, now_ms, publish, vote
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +67,13 @@ class Host:
 
     def gate(self, **options):
         with StreamReader(Connection.from_dict(self.server.options()), STREAM) as reader:
-            raw = {"cutover": self.record.since["id"], "models": [CANARY], **options}
+            raw = {
+                "cutover": self.record.since["id"],
+                "models": [CANARY],
+                "baseline": BASELINE,
+                "weight": 0.1,
+                **options,
+            }
             return gate_result(evaluate(reader, GateOptions.from_dict(raw), time.time()))
 
 
@@ -89,8 +96,9 @@ def texts(value):
 
 def page_is_inert(page):
     """No line of a Markdown page holds markup that somebody else put there."""
-    rows = [line for line in page.split("\n") if line.startswith("|")]
-    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1, rows
+    for is_table, lines in groupby(page.split("\n"), key=lambda line: line.startswith("|")):
+        rows = list(lines)
+        assert not is_table or len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1, rows
     for line in page.split("\n"):
         assert line.isprintable(), line
         ours = line.replace("**", "") if line.startswith("**") else line
@@ -138,7 +146,7 @@ def test_hostile_names_reach_nothing_unescaped(tmp_path, redis_server):
         said = {name: vote("HOLD", 0.5, source=name[:30] + "_fallback_rules") for name in names}
         host.client.xadd(STREAM, {b"payload": json.dumps({"model_breakdown": {**healthy(i), **said}}).encode()})
     options = {"cutover": host.record.since["id"], "fail_on_violation": False, **redis_server.options()}
-    gate = run_module("qsc_quality_gate", stream=STREAM, models=[CANARY], **options)
+    gate = run_module("qsc_quality_gate", stream=STREAM, models=[CANARY], baseline=BASELINE, weight=0.1, **options)
     assert (gate["passed"], gate["exit_code"]) == (False, 2)
     assert NAMES["a cell"] in gate["models"]
     assert not {NAMES["the title of a terminal"], NAMES["from right to left"], NAMES["10 kB"]} & set(gate["models"])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compute reference values with other people's packages: `compute.py confseq|expectation|statsmodels|mpmath`.
+"""Compute reference values with other people's packages: `compute.py confseq|expectation|statsmodels|mpmath|scipy`.
 
 Needs one of them, nothing of the collection: README.md beside this file says how to install each. Replaces that
 package's values in tests/unit/judge/reference_values.json.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from inputs import series
+from inputs import histograms, pairs, series
 
 VALUES = Path(__file__).resolve().parent.parent / "unit" / "judge" / "reference_values.json"
 BETS = 24
@@ -167,8 +167,9 @@ def by_expectation() -> list[dict]:
 
 
 def by_statsmodels() -> list[dict]:
-    """Moments, the correlation of neighbours, the integrated correlation time."""
+    """Moments, the correlation of neighbours, the integrated correlation time, Cohen's kappa."""
     import numpy as np
+    from statsmodels.stats.inter_rater import cohens_kappa
     from statsmodels.stats.stattools import durbin_watson
     from statsmodels.stats.weightstats import DescrStatsW
     from statsmodels.tsa.stattools import acf
@@ -185,6 +186,27 @@ def by_statsmodels() -> list[dict]:
         small = np.nonzero(r[1 : len(x) // 2] < 0.05)[0]
         end = 1 + int(small[0]) if len(small) else len(x) // 2
         found.append({"formula": "correlation_sum", **given, "after": [len(x)], "values": [float(r[1:end].sum())]})
+    for given in PLAIN[:3]:
+        for keep in (0.0, 0.2, 0.6, 0.99):
+            table = np.zeros((3, 3))
+            for one, other in pairs(series(given), keep):
+                table[one, other] += 1
+            values = [float(np.trace(table) / table.sum()), float(cohens_kappa(table, return_results=False))]
+            if not np.isnan(values).any():
+                found.append({"formula": "kappa", **given, "keep": keep, "after": [1], "values": [values]})
+    return found
+
+
+def by_scipy() -> list[dict]:
+    """The divergence of two histograms: scipy's distance is its root."""
+    from scipy.spatial.distance import jensenshannon
+
+    found = []
+    for given in PLAIN:
+        for bins in (3, 10):
+            one, other = histograms(series(given), bins)
+            values = [float(jensenshannon(one, other, base=2)) ** 2]
+            found.append({"formula": "jensen_shannon", **given, "bins": bins, "after": [1], "values": values})
     return found
 
 
@@ -236,6 +258,7 @@ PACKAGES = {
     "expectation": by_expectation,
     "statsmodels": by_statsmodels,
     "mpmath": by_mpmath,
+    "scipy": by_scipy,
 }
 
 

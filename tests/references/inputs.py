@@ -29,6 +29,24 @@ def wave(n: int, keep: float) -> list[float]:
     return row
 
 
+def pairs(row: list[float], keep: float) -> list[tuple[int, int]]:
+    """Two raters' choices 0, 1, 2: the first half of a row tells one's; the second half, where it is below ``keep``,
+    has the other agree, and tells its own choice elsewhere."""
+    half = len(row) // 2
+    ones = [min(2, int(3 * y)) for y in row[:half]]
+    return [(one, one if y < keep else min(2, int(3 * y))) for one, y in zip(ones, row[half:])]
+
+
+def histograms(row: list[float], bins: int) -> tuple[list[int], list[int]]:
+    """How many of the first half of a row, and of the squares of the second half, fall into each of equal bins."""
+    half = len(row) // 2
+    found = []
+    for part in (row[:half], [y * y for y in row[half:]]):
+        places = [min(bins - 1, int(bins * y)) for y in part]
+        found.append([places.count(place) for place in range(bins)])
+    return found[0], found[1]
+
+
 INPUTS = {"plain": plain, "wave": wave}
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import math
 import typing as t
+from collections import Counter
 from pathlib import Path
 
-from references.inputs import series
+from references.inputs import histograms, pairs, series
 
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.compare import kappa_of
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.drift import jensen_shannon
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.evidence import (
     Betting,
     Cusum,
@@ -71,6 +74,17 @@ def _radius(case: Case) -> list[list[float]]:
     return [[asymptotic_radius(n, case["alpha"], case["optimal"])] for n in case["after"]]
 
 
+def _kappa(case: Case) -> list[list[float]]:
+    found = pairs(series(dict(case)), case["keep"])
+    table = Counter((one + 1, other + 1) for one, other in found)
+    return [[math.nan if value is None else value for value in kappa_of(table, len(found))]]
+
+
+def _jensen_shannon(case: Case) -> list[list[float]]:
+    value = jensen_shannon(*histograms(series(dict(case)), case["bins"]))
+    return [[math.nan if value is None else value]]
+
+
 FORMULAS: t.Mapping[str, t.Callable[[Case], list[list[float]]]] = {
     "betting": _betting,
     "empirical_bernstein": _empirical_bernstein,
@@ -79,6 +93,8 @@ FORMULAS: t.Mapping[str, t.Callable[[Case], list[list[float]]]] = {
     "cusum": _cusum,
     "series": _series,
     "correlation_sum": lambda case: [[correlation_sum(series(dict(case)))]],
+    "kappa": _kappa,
+    "jensen_shannon": _jensen_shannon,
 }
 BOUNDS = ("radius_bounds",)
 """Formulas whose reference values are a lower and an upper bound."""

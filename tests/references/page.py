@@ -22,9 +22,9 @@ LEAST = 1e-12
 HEAD = """\
 # The statistics, checked against others
 
-The formulas of the policy `sequential` (`plugins/module_utils/qsc/judge/evidence.py`, `frame.py`) are written with the
-standard library alone. Here is what they were checked against, and how far they are apart at most: absolutely for
-figures below 1, relatively above.
+The formulas of the policy `sequential` (`plugins/module_utils/qsc/judge/evidence.py`, `frame.py`) and of the comparison
+with the other models (`compare.py`, `drift.py`) are written with the standard library alone. Here is what they were
+checked against, and how far they are apart at most: absolutely for figures below 1, relatively above.
 
 The reference values lie in `tests/unit/judge/reference_values.json`, with the formula of their inputs, and `make test`
 compares the code with them. The packages themselves are not needed for that; `tests/references/README.md` says how to
@@ -42,6 +42,8 @@ TITLES = {
     "cusum": "cumulative sum and its highest value",
     "series": "mean, standard deviation, lag-1 correlation, step variance",
     "correlation_sum": "sum of correlations of the integrated correlation time",
+    "kappa": "agreement and Cohen's kappa",
+    "jensen_shannon": "Jensen-Shannon divergence of two histograms, bits",
 }
 HOW = {
     ("betting", "confseq"): "`diversified_betting_mart` with the 24 constant bets",
@@ -55,6 +57,8 @@ HOW = {
     ("cusum", "mpmath"): "the largest sum of any stretch that ends now, at 50 digits",
     ("series", "statsmodels"): "`DescrStatsW`, `acf`, `durbin_watson`",
     ("correlation_sum", "statsmodels"): "`acf`, added up to the first below .05",
+    ("kappa", "statsmodels"): "`cohens_kappa`",
+    ("jensen_shannon", "scipy"): "`jensenshannon` squared, base 2",
 }
 
 TAIL = """

@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument(
         "--cutover", default="", help="2026-01-10T05:43:15Z, epoch ms or stream ID; default: the engine's last start"
     )
+    _weights_arguments(gate)
     gate.add_argument("--mode", choices=("canary", "collection"), default="canary")
     gate.add_argument("--json", action="store_true", help="the result as JSON")
     plan = add("plan", "say what a run would be before it begins, changing nothing")
@@ -170,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _judging_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="the model that would be the canary")
+    _weights_arguments(parser)
     parser.add_argument(
         "--policy", action="append", default=[], metavar="POLICY", help="strict or sequential (default: both)"
     )
@@ -181,6 +183,16 @@ def _judging_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--file", default="", help='JSON lines {"ms": ..., "fields": {...}}; default: the stream')
     parser.add_argument("--duration", type=float, metavar="S", help="s of a run (default: the settings')")
+
+
+def _weights_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weight", type=float, metavar="SHARE", help="the canary's share (default: the first step)")
+    parser.add_argument(
+        "--baseline",
+        default="",
+        metavar="PATH",
+        help="weights before the canary (default: the engine's file)",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -316,6 +328,7 @@ def _gate(options: argparse.Namespace) -> int:
     judging = settings.judging()
     raw = {
         **{name: judging[name] for name in ("aliases", "ignore_models", "limits", "stale_after")},
+        **_weights(options, settings),
         "cutover": cutover,
         "max_events": settings.window_events,
         "policy": settings.policy,
@@ -393,6 +406,7 @@ def _replaying(options: argparse.Namespace, settings: Settings) -> dict[str, t.A
     limits = {name: _number(name, text) for name, text in _pairs("limit", options.limit).items()}
     return {
         **{name: judging[name] for name in names},
+        **_weights(options, settings),
         "aliases": {**settings.aliases, **_pairs("alias", options.alias)},
         "limits": {**settings.limits, **limits},
         "interval_s": settings.interval_s,
@@ -401,6 +415,28 @@ def _replaying(options: argparse.Namespace, settings: Settings) -> dict[str, t.A
         "policy": options.policy,
         "run_policy": settings.policy,
     }
+
+
+def _weights(options: argparse.Namespace, settings: Settings) -> dict[str, t.Any]:
+    """The weights before the canary, its share, and how the engine votes. Without a file that tells the weights nothing
+    is said of what the share changes."""
+    from .guard.weights import parse_baseline
+
+    found: dict[str, t.Any] = {"vote": settings.vote, "weight": settings.steps[0]}
+    if options.weight is not None:
+        found["weight"] = options.weight
+    path = options.baseline or settings.baseline_path
+    if not path:
+        return found
+    try:
+        return {**found, "baseline": parse_baseline(read_bounded(Path(path)), path)}
+    except FileNotFoundError:
+        if options.baseline:
+            raise BadInput(f"--baseline {path!r:.200} does not exist", remedy="Name a file of weights.") from None
+    except (OSError, BadInput):
+        if options.baseline:
+            raise
+    return found
 
 
 def _pairs(option: str, given: t.Sequence[str]) -> dict[str, str]:

@@ -251,6 +251,7 @@ class Settings:
     stale_after: float | None = None
     max_wait: float | None = None
     policy: str = "strict"
+    vote: str = "confidence_weighted"
     inconclusive: str = "rollback"
     max_duration_s: float = 86400.0
     interval_s: float = 30.0
@@ -317,7 +318,7 @@ class Settings:
     def judging(self) -> dict[str, t.Any]:
         """What the judge of a run is told; frozen in the record when a run is armed."""
         names = ("stream", "match", "aliases", "ignore_models", "limits", "min_events", "window_events")
-        extra = ("stale_after", "max_wait", "weights_field", "policy")
+        extra = ("stale_after", "max_wait", "weights_field", "policy", "vote")
         data = self.to_dict()
         return {name: data[name] for name in names + extra}
 
@@ -419,6 +420,7 @@ _COUNTS = {
 _UNIT_OF = {"page_after": "tries", "breaker_rollbacks": "rollbacks (0: never)"}
 _CHOICES = {
     "policy": ("strict", "sequential"),
+    "vote": ("confidence_weighted", "weight_only"),
     "inconclusive": ("rollback", "hold", "extend"),
     "on_reboot": ("rollback", "resume"),
     "baseline_drift": ("restore", "keep", "refuse"),

@@ -137,6 +137,16 @@ def test_what_is_judged_is_frozen(machine: Machine) -> None:
     assert record.judging["min_events"] == 200
 
 
+def test_what_the_gate_has_learnt_and_how_the_engine_votes_are_frozen(
+    make_machine: t.Callable[..., Machine],
+) -> None:
+    machine = make_machine(vote="weight_only")
+    learnt = {"frame": {"bucket_s": 60.0}, "reference": {"size": 25}}
+    record = machine.arm(gate=machine.gate(**learnt))
+    assert {name: record.judging[name] for name in (*learnt, "vote")} == {**learnt, "vote": "weight_only"}
+    assert (dict(record.baseline), record.weights["patchtst"]) == (BASELINE, 0.1)
+
+
 def test_waits_of_ones_own(make_machine: t.Callable[..., Machine]) -> None:
     record = make_machine(stale_after=77, max_wait=88).arm()
     assert (record.judging["stale_after"], record.judging["max_wait"]) == (77.0, 88.0)

@@ -497,6 +497,36 @@ def test_backtest_takes_aliases_and_limits_over_the_settings(machine: Machine, r
     assert "flat_predictions (net)" in found["rules"]
 
 
+def test_plan_tells_what_a_share_would_change(machine: Machine, run: Run, telemetry: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "before.json"
+    weights.write_text(json.dumps({"xgb": 0.25, "lgbm": 0.25, "nhits": 0.3, "patchtst": 0.2}))
+    asked = ("plan", *SHORT, "--file", str(telemetry))
+    code, out, _err = run(*asked, "--baseline", str(weights), "--weight", "0.4")
+    assert code == 0
+    assert "impact    at 40 % " in out and "impact    flips by share: 0 %: " in out
+    code, out, _err = run(*asked, "--baseline", str(weights), "--limit", "flip_share_max=0.3", "--json")
+    assert (code, json.loads(out)["impact"]["weight"]) == (0, 0.1), "the first step"
+    code, _out, err = run(*asked, "--baseline", str(tmp_path / "none.json"))
+    assert code == 2 and "--baseline" in err and "does not exist" in err
+    weights.write_text("{")
+    code, _out, err = run(*asked, "--baseline", str(weights))
+    assert code == 2 and "is not JSON" in err
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"patchtst": 0.2, "xgb": 0.8}'])
+def test_the_engines_own_file_tells_the_baseline_where_it_can_be_read(
+    machine: Machine, run: Run, telemetry: Path, tmp_path: Path, content: str | None
+) -> None:
+    path = tmp_path / "engine.json"
+    if content is not None:
+        path.write_text(content)
+    settings = json.loads(machine.paths.config.read_text())
+    machine.paths.config.write_text(json.dumps({**settings, "baseline_path": str(path)}))
+    code, out, _err = run("plan", *SHORT, "--file", str(telemetry), "--json")
+    assert code == 0
+    assert (json.loads(out)["impact"] is not None) == (content is not None and len(content) > 1)
+
+
 def test_plan_of_a_file(machine: Machine, run: Run, telemetry: Path) -> None:
     code, out, err = run("plan", *SHORT, "--file", str(telemetry))
     assert (code, err) == (0, "")

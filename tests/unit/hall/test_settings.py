@@ -130,6 +130,7 @@ GOOD: dict[str, t.Any] = {
     "stale_after": 90.0,
     "max_wait": 600.0,
     "policy": "sequential",
+    "vote": "weight_only",
     "inconclusive": "extend",
     "max_duration_s": 120.0,
     "interval_s": 0.5,
@@ -185,7 +186,7 @@ def test_judging_holds_what_a_run_is_judged_by() -> None:
     assert set(judging) == {
         "stream", "match", "aliases", "ignore_models", "limits", "min_events", "window_events", "stale_after",
         "max_wait", "weights_field",
-        "policy",
+        "policy", "vote",
     }  # fmt: skip
     assert all(judging[name] == GOOD[name] for name in judging)
 

@@ -18,25 +18,28 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cutover impor
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.decisions import Decision, Dialect, Vote, parse
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.fold import Fold
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.frame import Frame
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.impact import Change, weights_at
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.rules import Limits
 from helpers.telemetry import entry, healthy
 
 CANARY = "patchtst"
 SINCE = StreamId(1_768_000_000_000, 7)
-CLAIMS = claims_of(Limits())
+CLAIMS = claims_of(Limits(flip_share_max=0.2))
+BASELINE = {"xgb": 0.25, "lgbm": 0.25, "nhits": 0.3, "patchtst": 0.2}
+CHANGE = Change(CANARY, BASELINE, weights_at(BASELINE, CANARY, 0.6))
 FRAME = Frame(bucket_s=120.0, buckets=100, means={"BUY": 0.25}, spreads={"BUY": 0.02})
 FULL = bool(os.environ.get("QSC_TEST_FULL"))
 DIALECT = Dialect.of({}, ["fallback"])
 
 
 def new(frame=FRAME):
-    return Fold.new(CANARY, SINCE, frame, CLAIMS, alone=False, grace_s=120.0)
+    return Fold.new(CANARY, SINCE, frame, CLAIMS, alone=False, grace_s=120.0, change=CHANGE)
 
 
 def again(fold):
     """The fold as the next process has it."""
     raw = json.loads(json.dumps(fold.to_dict()))
-    return Fold.from_dict(raw, model=CANARY, since=SINCE, claims=CLAIMS, alone=False, grace_s=120.0)
+    return Fold.from_dict(raw, model=CANARY, since=SINCE, claims=CLAIMS, alone=False, grace_s=120.0, change=CHANGE)
 
 
 def folded(decisions, frame=FRAME):
@@ -82,6 +85,7 @@ def test_however_it_is_split_into_checks_the_state_is_the_same():
             decisions = rough(number, 240)
             whole = folded(decisions).to_dict()
             assert whole["evidence"]["buckets"] > 3
+            assert whole["evidence"]["series"]["flips"][1] > 0
         cuts = sorted(dice.sample(range(len(decisions) + 1), dice.randrange(1, 6)))
         fold = new()
         for begin, end in zip([0, *cuts], [*cuts, len(decisions)]):

@@ -225,6 +225,27 @@ def test_a_figure_is_judged_unrounded():
     assert found[0].measured == 70.04
 
 
+@pytest.mark.parametrize(
+    ("flipped", "compared", "limit", "violated"),
+    [
+        (20, 100, 0.2, False), (21, 100, 0.2, True), (1, 100, 0.0, True), (0, 100, 0.0, False), (1, 3, 1 / 3, False),
+        (7, 100, 0.07, False), (0, 0, 0.2, True), (100, 100, 1.0, False), (0, 0, 1.0, False),
+    ],
+)  # fmt: skip
+def test_flips_are_held_against_their_limit_and_none_compared_is_a_violation(flipped, compared, limit, violated):
+    found = rules.judge_flips("nhits", flipped, compared, Limits(flip_share_max=limit))
+    assert codes(found) == (["flip_share"] if violated else [])
+
+
+def test_a_flip_share_is_told_in_percent_and_is_the_canarys():
+    (found,) = rules.judge_flips("nhits", 2001, 10_000, Limits(flip_share_max=0.2))
+    assert (found.subject, found.measured, found.limit) == ("nhits", pytest.approx(20.01), 20.0)
+    assert found.message == (
+        "Flip share: 20.01% of the ensemble's decisions are not the baseline's (>20%), 2001 of 10000"
+    )
+    assert rules.FLIPS not in rules.MODEL_CODES, "no gate over the canary alone fails for it"
+
+
 def test_every_code_is_listed_once():
     assert len(set(rules.CODES)) == len(rules.CODES)
     assert set(rules.CODES) >= rules.MODEL_CODES
@@ -241,7 +262,7 @@ def test_the_defaults_are_the_domains():
         "max_action_share": 70, "max_hold_share": 85, "min_std": 0.05, "min_range": 0.12, "constant_std": 0.01,
         "constant_range": 0.001, "min_agreement": 55, "max_agreement": 80, "max_hard_disagree": 20, "min_coverage": 80,
         "max_fallback_share": 20, "early_trip_share": 97, "early_trip_std": 0.01, "early_trip_events": 30,
-        "early_trip_seconds": 600, "start_grace": 120,
+        "early_trip_seconds": 600, "start_grace": 120, "flip_share_max": 1,
     }  # fmt: skip
 
 
@@ -260,6 +281,8 @@ def test_the_defaults_are_the_domains():
         ({"start_grace": 4000}, "out of range"),
         ({"early_trip_events": 1}, "out of range"),
         ({"min_agreement": 81}, "is above max_agreement"),
+        ({"flip_share_max": 20}, "flip_share_max=20 is out of range"),
+        ({"flip_share_max": NAN}, "flip_share_max=nan is out of range"),
     ],
 )
 def test_limits_that_cannot_be_meant_are_refused(raw, says):
@@ -283,6 +306,7 @@ def _extremes(name):
     pairs = {
         "min_std": (0, 0.5), "min_range": (0, 1), "constant_std": (0, 0.5), "constant_range": (0, 1),
         "early_trip_std": (0, 0.5), "early_trip_events": (2, 1_000_000), "early_trip_seconds": (0, 86_400),
+        "flip_share_max": (1, 0),
     }  # fmt: skip
     loose, tight = pairs.get(name, (100, 0))
     extra = {"early_trip_share": 0} if name in ("early_trip_events", "early_trip_seconds") else {}
@@ -301,4 +325,5 @@ def _everything(limits):
     ]
     found += rules.judge_ensemble(ensemble(agreement=65.0, hard=30.0), limits)
     found += rules.judge_coverage("nhits", 50.0, limits)
+    found += rules.judge_flips("nhits", 1, 2, limits)
     return [(item.code, item.subject, item.measured) for item in found]

@@ -94,6 +94,7 @@ def check(**changes: t.Any) -> dict[str, t.Any]:
     limits = {
         "max_action_share": 70.0, "max_hold_share": 60.0, "min_std": 0.05, "min_range": 0.12, "min_coverage": 80.0,
         "max_fallback_share": 20.0, "min_agreement": 55.0, "max_agreement": 80.0, "max_hard_disagree": 20.0,
+        "flip_share_max": 1.0,
     }  # fmt: skip
     model = {
         "actions": {name: {"count": 1, "percent": 30.0} for name in ("BUY", "SELL", "HOLD")},
@@ -104,7 +105,7 @@ def check(**changes: t.Any) -> dict[str, t.Any]:
     return {
         "policy": "strict", "verdict": "ok", "events": 300, "min_events": 200, "model": "patchtst", "weight": 0.1,
         "models": {"patchtst": model}, "ensemble": {"decisions": 300, "agreement": 65.0, "hard_disagree": 3.0},
-        "limits": limits, "lag_s": 1.5, "stale_after_s": 120.0, "claims": [], "frame": None, **changes,
+        "limits": limits, "lag_s": 1.5, "stale_after_s": 120.0, "claims": [], "frame": None, "impact": None, **changes,
     }  # fmt: skip
 
 

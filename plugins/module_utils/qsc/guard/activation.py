@@ -306,8 +306,7 @@ def new_record(host: Host, request: Request, plan: Plan) -> Record:
     judging = settings.judging()
     judging["stale_after"] = settings.stale_after or float(cadence.get("stale_after_s") or 120.0)
     judging["max_wait"] = settings.max_wait or max(3600.0, 1.5 * settings.min_events / float(cadence["rate_per_s"]))
-    if gate.get("frame"):
-        judging["frame"] = gate["frame"]
+    judging.update({name: gate[name] for name in ("frame", "reference") if gate.get(name)})
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     record = Record(
         id=f"{plan.weights.model}-{stamp}-{os.urandom(2).hex()}",

@@ -18,6 +18,7 @@ from ..errors import BadInput
 from ..settings import model_name
 from .cutover import ZERO, parse_cutover, utc
 from .gate import findings
+from .impact import Tally
 from .options import POLICIES, STRICT, GateOptions, MonitorOptions, number, whole
 from .planted import Degradation, degradations
 from .recording import EVERYTHING, Range, Recording
@@ -296,11 +297,17 @@ def _starts(replay: Replay, recording: Recording, options: BacktestOptions) -> t
 def _gate_passes(recording: Recording, place: int, options: BacktestOptions) -> bool:
     """Whether the rules let the model pass on the newest decisions before a start, however few they are."""
     monitor = options.monitor
-    summary = summarise(recording.decisions[max(0, place - monitor.window_events) : place])
+    decisions = recording.decisions[max(0, place - monitor.window_events) : place]
+    summary = summarise(decisions)
+    flips = None
+    if monitor.limits.flip_share_max < 1 and monitor.change is not None:
+        flips = Tally(monitor.change)
+        for decision in decisions:
+            flips.add(decision)
     asked = GateOptions(
         "", models=(options.model,), dialect=monitor.dialect, limits=monitor.limits, weight=monitor.weight
     )
-    return options.model in summary.models and not findings(summary, asked).against
+    return options.model in summary.models and not findings(summary, asked, flips).against
 
 
 def _found(what: Degradation, plain: t.Sequence[Outcome], ill: t.Sequence[Outcome]) -> Found:

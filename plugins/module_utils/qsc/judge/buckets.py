@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from .decisions import ACTIONS, Decision
 from .evidence import count_of, finite
+from .impact import Change
 
 MINUTE_MS = 60_000
 LEAST_VOTES = 30
@@ -26,7 +27,8 @@ GRID = 1000
 
 class Observation(t.NamedTuple):
     """What one decision says about the canary and the ensemble. ``action`` is None without a valid vote of the canary;
-    ``agreement`` (votes of the largest group / votes) is None with fewer than two voters."""
+    ``agreement`` (votes of the largest group / votes) is None with fewer than two voters; ``flips`` (the ensemble's
+    action is not that of the baseline) is None where nobody votes or the weights are not known."""
 
     ms: int
     action: str | None
@@ -35,9 +37,10 @@ class Observation(t.NamedTuple):
     fallback: bool
     agreement: float | None
     hard: bool
+    flips: bool | None = None
 
 
-def observe(decision: Decision, model: str) -> Observation:
+def observe(decision: Decision, model: str, change: Change | None = None) -> Observation:
     """The observation in a decision."""
     vote = decision.votes.get(model)
     counts = dict.fromkeys(ACTIONS, 0)
@@ -45,6 +48,7 @@ def observe(decision: Decision, model: str) -> Observation:
         if not other.shadow:
             counts[other.action] += 1
     voters = sum(counts.values())
+    outcome = None if change is None else change.outcome(decision)
     return Observation(
         decision.id.ms,
         None if vote is None else vote.action,
@@ -53,10 +57,11 @@ def observe(decision: Decision, model: str) -> Observation:
         vote is not None and vote.fallback,
         max(counts.values()) / voters if voters >= 2 else None,
         bool(counts["BUY"] and counts["SELL"]),
+        None if outcome is None else outcome.flips,
     )
 
 
-_WHOLE = ("first_ms", "last_ms", "decisions", "voting", "fallback", "voted", "hard")
+_WHOLE = ("first_ms", "last_ms", "decisions", "voting", "fallback", "voted", "hard", "compared", "flipped")
 _SUMS = ("d1", "d2", "agreement")
 
 
@@ -65,7 +70,7 @@ class Stretch:
     """What a stretch of time held. ``counts``: valid votes of the canary by action, ``voting`` of them in the ensemble;
     ``d1``, ``d2``: sums of (confidence - centre) and of its square; ``bins``: votes by the bin of .001 their confidence
     lies in; ``agreement``: sum over the ``voted`` decisions with two voters or more, ``hard`` of which had a BUY and a
-    SELL."""
+    SELL; ``flipped``: of the ``compared`` decisions those whose action of the ensemble is not the baseline's."""
 
     first_ms: int = 0
     last_ms: int = 0
@@ -79,6 +84,8 @@ class Stretch:
     voted: int = 0
     agreement: float = 0.0
     hard: int = 0
+    compared: int = 0
+    flipped: int = 0
 
     @property
     def votes(self) -> int:
@@ -104,6 +111,9 @@ class Stretch:
             self.voted += 1
             self.agreement += item.agreement
             self.hard += item.hard
+        if item.flips is not None:
+            self.compared += 1
+            self.flipped += item.flips
 
     def take(self, later: Stretch) -> None:
         """Take in the stretch after this one."""
@@ -123,6 +133,8 @@ class Stretch:
         self.voted += later.voted
         self.agreement += later.agreement
         self.hard += later.hard
+        self.compared += later.compared
+        self.flipped += later.flipped
 
     @property
     def within(self) -> float:
@@ -148,7 +160,11 @@ class Stretch:
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
         bins = sorted([place, count] for place, count in self.bins.items())
-        return {**{name: getattr(self, name) for name in (*_WHOLE, *_SUMS)}, "counts": list(self.counts), "bins": bins}
+        return {
+            **{name: getattr(self, name) for name in (*_WHOLE, *_SUMS)},
+            "counts": list(self.counts),
+            "bins": bins,
+        }
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Stretch:
@@ -172,6 +188,7 @@ class Stretch:
             max(votes, self.voted) <= self.decisions
             and max(self.voting, self.fallback) <= votes == sum(self.bins.values())
             and self.hard <= self.voted
+            and self.flipped <= self.compared <= self.decisions
             and 0 <= self.agreement <= self.voted
             and self.d1**2 <= (self.d2 + 1e-9) * (votes + 1e-9) * (1 + 1e-9)
             and self.d2 <= votes

@@ -14,14 +14,19 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
+from ..errors import TelemetryError
 from ..verdict import Violation, about, count_in
 from . import rules
 from .cadence import SAMPLE, Cadence
+from .compare import comparison
 from .cutover import ZERO, StreamId
 from .decisions import INVALID_PAYLOAD, Decision, parse
+from .drift import Reference, reference_of
+from .frame import Frame
+from .impact import Tally
 from .loss import Seen, StreamInfo, lost_between
 from .options import SEQUENTIAL, MonitorOptions
-from .stream import StreamGone, StreamReader, StreamTooLarge
+from .stream import PAGE, StreamGone, StreamReader, StreamTooLarge
 from .summary import (
     EnsembleFigures,
     ModelFigures,
@@ -32,6 +37,7 @@ from .summary import (
     model_figures,
     percent,
 )
+from .table import Table
 
 MOST_BYTES = 64 << 20
 """Bytes one check reads at most: 4,000 of the largest entries that are decoded, or 50,000 real ones."""
@@ -102,6 +108,8 @@ class CheckResult:
     ignored: t.Mapping[str, int] = field(default_factory=dict)
     claims: tuple[t.Mapping[str, t.Any], ...] = ()
     frame: t.Mapping[str, t.Any] | None = None
+    impact: t.Mapping[str, t.Any] | None = None
+    comparison: t.Mapping[str, t.Any] | None = None
 
     @property
     def judged(self) -> bool:
@@ -138,21 +146,41 @@ class CheckResult:
             "limits": asdict(self.options.limits),
             "claims": [dict(item) for item in self.claims],
             "frame": self.frame,
+            "impact": self.impact,
+            "comparison": self.comparison,
         }
 
 
 @dataclass
 class Window:
-    """The decisions of one check: their summary, and in which of them the canary voted."""
+    """The decisions of one check: their summary, in which of them the canary voted, what its weights change in the
+    ensemble's actions (None: not known), and the votes by model where they are to be compared."""
 
     summary: Summary = field(default_factory=Summary)
     voted: list[tuple[StreamId, bool]] = field(default_factory=list)
+    tally: Tally | None = None
+    table: Table | None = None
+
+    @classmethod
+    def of(cls, options: MonitorOptions) -> Window:
+        """An empty one for a check."""
+        change = options.change
+        tally = None if change is None else Tally(change)
+        return cls(tally=tally, table=Table(options.model, options.baseline))
 
     def add(self, decision: Decision, model: str) -> None:
         """One more decision; ``newest_first`` puts them in order."""
         self.summary.add(decision)
         vote = decision.votes.get(model)
         self.voted.append((decision.id, vote is not None and not vote.shadow))
+        self.compare(decision)
+
+    def compare(self, decision: Decision) -> None:
+        """What is compared between models and between weights."""
+        if self.tally is not None:
+            self.tally.add(decision)
+        if self.table is not None:
+            self.table.add(decision)
 
     def figures(self, model: str) -> tuple[ModelFigures, EnsembleFigures]:
         """The figures of the canary and of the ensemble."""
@@ -228,7 +256,7 @@ def _strict(
 
 
 def _read(reader: StreamReader, options: MonitorOptions, until: StreamId) -> Window:
-    window = Window()
+    window = Window.of(options)
     for entry in reader.newest(options.window_events, options.since, until):
         window.add(parse(entry.id, entry.fields, options.dialect), options.model)
     return window
@@ -295,6 +323,8 @@ def judge(
         # without a single vote there is nothing to measure: that is canary_missing, once the grace of the start is over
         ours += rules.judge_model(canary, limits) if canary.samples else []
         ours += rules.judge_ensemble(ensemble, limits, weight=options.weight)
+        if window.tally is not None:
+            ours += rules.judge_flips(options.model, window.tally.flipped, window.tally.compared, limits)
         theirs += [item for model in shown if model.voting for item in rules.judge_model(model, limits)]
     else:
         ours += rules.judge_early(canary, _span_s(window.newest_first), limits)
@@ -323,7 +353,25 @@ def judge(
         models=(canary, *shown),
         ensemble=ensemble,
         ignored=dict(summary.ignored),
+        impact=window.tally.page() if window.tally is not None and others else None,
+        comparison=compared(window.table, options, options.frame) if others else None,
     )
+
+
+def compared(table: Table | None, options: MonitorOptions, frame: Frame | None) -> t.Mapping[str, t.Any] | None:
+    """The canary beside the others; only shown."""
+    return None if table is None else comparison(table, options.reference, frame)
+
+
+def reference_before(reader: StreamReader, options: MonitorOptions) -> Reference | None:
+    """The newest decisions before the marker, to compare with; None where they cannot be read: they are only shown."""
+    table = Table(options.model, options.baseline)
+    try:
+        for entry in reader.newest(PAGE, ZERO, options.since):
+            table.add(parse(entry.id, entry.fields, options.dialect))
+    except TelemetryError:
+        return None
+    return reference_of(table)
 
 
 def incumbents(summary: Summary, canary: str) -> tuple[ModelFigures, ...]:

@@ -52,7 +52,7 @@ _ROUNDING = 1e-9
 KEPT, VIOLATED, OPEN, SUSPENDED = "kept", "violated", "open", "suspended"
 EXACT, LONG_RUN, CHANGE = "exact", "long run", "change"
 """The detectors: betting, asymptotic confidence sequence, cumulative sum."""
-AGREEMENT_METRIC, HARD_METRIC = "agreement", "hard_disagree"
+AGREEMENT_METRIC, HARD_METRIC, FLIP_METRIC = "agreement", "hard_disagree", "flips"
 STD, RANGE = "std", "range"
 
 
@@ -85,6 +85,7 @@ def claims_of(limits: Limits, *, alone: bool = False) -> tuple[Claim, ...]:
         found.append(Claim(rules.AGREEMENT, AGREEMENT_METRIC, BELOW, limits.min_agreement / 100))
         found.append(Claim(rules.AGREEMENT, AGREEMENT_METRIC, ABOVE, limits.max_agreement / 100))
         found.append(Claim(rules.HARD_DISAGREE, HARD_METRIC, ABOVE, limits.max_hard_disagree / 100))
+    found.append(Claim(rules.FLIPS, FLIP_METRIC, ABOVE, limits.flip_share_max))
     return tuple(item for item in found if (item.limit > 0 if item.side == BELOW else item.limit < 1))
 
 
@@ -105,8 +106,8 @@ class Reading(t.NamedTuple):
     e_value: float | None = None
 
 
-_SERIES = (*ACTIONS, AGREEMENT_METRIC, HARD_METRIC, "y1", "y2", "log_variance", "log_range")
-_SHARES = frozenset((*ACTIONS, AGREEMENT_METRIC, HARD_METRIC))
+_SERIES = (*ACTIONS, AGREEMENT_METRIC, HARD_METRIC, FLIP_METRIC, "y1", "y2", "log_variance", "log_range")
+_SHARES = frozenset((*ACTIONS, AGREEMENT_METRIC, HARD_METRIC, FLIP_METRIC))
 
 
 @dataclass
@@ -162,6 +163,8 @@ class Evidence:
         if bucket.voted:
             found[AGREEMENT_METRIC] = bucket.agreement / bucket.voted
             found[HARD_METRIC] = bucket.hard / bucket.voted
+        if bucket.compared:
+            found[FLIP_METRIC] = bucket.flipped / bucket.compared
         return found
 
     def _missing(self) -> float:

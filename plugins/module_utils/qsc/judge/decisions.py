@@ -30,6 +30,7 @@ _MOST_VALUES = 2048
 _MOST_DIGITS = 400
 _MOST_MODELS = 64
 _MOST_NAME = 64
+_MOST_SYMBOL = 32
 
 Fields = t.Sequence[tuple[bytes, bytes]]
 
@@ -54,7 +55,8 @@ class Blocker(t.NamedTuple):
 
 
 class Decision(t.NamedTuple):
-    """One entry, read. ``inactive`` did not predict, ``ignored`` are no models; neither votes."""
+    """One entry, read. ``inactive`` did not predict, ``ignored`` are no models; neither votes. ``symbol`` and ``side``
+    (the action the engine took) are "" where the payload does not tell them in a form that can be shown."""
 
     id: StreamId
     votes: t.Mapping[str, Vote]
@@ -62,6 +64,8 @@ class Decision(t.NamedTuple):
     inactive: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     fingerprint: int = 0
+    symbol: str = ""
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ class _Untrusted(ValueError):
 def parse(entry_id: StreamId, fields: Fields, dialect: Dialect) -> Decision:
     """Read one entry. ``fields`` are (name, value) pairs in bytes, as the stream holds them."""
     try:
-        payload, breakdown = _breakdown(fields)
-        return _decision(entry_id, breakdown, dialect, hash(payload))
+        payload, breakdown, event = _breakdown(fields)
+        found = _decision(entry_id, breakdown, dialect, hash(payload))
+        return found._replace(symbol=_symbol(event.get("symbol")), side=_side(event.get("side")))
     except _Untrusted as error:
         return _refused(entry_id, str(error))
     except RecursionError:
@@ -110,8 +115,17 @@ def _refused(entry_id: StreamId, message: str) -> Decision:
     return Decision(entry_id, {}, (Blocker(INVALID_PAYLOAD, "", printable(message, 200)),))
 
 
-def _breakdown(fields: Fields) -> tuple[bytes, dict[str, t.Any]]:
-    """The bytes that were judged, and the model breakdown in them."""
+def _symbol(value: t.Any) -> str:
+    good = isinstance(value, str) and len(value) <= _MOST_SYMBOL and value.isprintable()
+    return value if good else ""
+
+
+def _side(value: t.Any) -> str:
+    return value if isinstance(value, str) and value in ACTIONS else ""
+
+
+def _breakdown(fields: Fields) -> tuple[bytes, dict[str, t.Any], dict[str, t.Any]]:
+    """The bytes that were judged, the model breakdown in them, and the whole payload (empty where there is none)."""
     size = sum(len(name) + len(value) for name, value in fields)
     if size > MOST_BYTES:
         raise _Untrusted(f"the entry has {size} bytes, more than {MOST_BYTES}")
@@ -120,6 +134,7 @@ def _breakdown(fields: Fields) -> tuple[bytes, dict[str, t.Any]]:
     if payload is None and own_field is None:
         raise _Untrusted(_nothing_to_judge(fields, "the entry has neither a payload nor a model_breakdown"))
     found: t.Any = None
+    event: t.Any = {}
     if payload is not None:
         event = _load(payload)
         if not isinstance(event, dict):
@@ -140,7 +155,7 @@ def _breakdown(fields: Fields) -> tuple[bytes, dict[str, t.Any]]:
         raise _Untrusted("model_breakdown is empty")
     if len(found) > _MOST_MODELS:
         raise _Untrusted(f"model_breakdown names {len(found)} models, more than {_MOST_MODELS}")
-    return payload if payload is not None else own_field or b"", found
+    return payload if payload is not None else own_field or b"", found, event
 
 
 def payload_of(fields: Fields) -> dict[str, t.Any] | None:

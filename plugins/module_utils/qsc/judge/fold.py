@@ -20,6 +20,7 @@ from .cutover import StreamId
 from .decisions import ACTIONS, Decision
 from .evidence import count_of
 from .frame import Frame
+from .impact import Change
 from .sketch import Sketch
 from .summary import FirstBlocker, ModelSummary, Summary
 
@@ -78,7 +79,7 @@ def _fills(minutes: t.Sequence[Stretch]) -> bool:
 @dataclass
 class Fold:
     """The state. ``silent``: newest decisions in a row without a vote of the canary that counts; the times in ms are 0
-    as long as there is none."""
+    as long as there is none; ``change``: the canary's weights and the baseline's, where they are known."""
 
     model: str
     since: StreamId
@@ -91,6 +92,7 @@ class Fold:
     first_vote_ms: int = 0
     last_vote_ms: int = 0
     silent: int = 0
+    change: Change | None = None
     _window: tuple[int, Stretch] = field(default_factory=lambda: (-1, Stretch()), init=False, repr=False, compare=False)
     _readings: tuple[int, list[Reading]] = field(
         default_factory=lambda: (-1, []), init=False, repr=False, compare=False
@@ -98,10 +100,18 @@ class Fold:
 
     @classmethod
     def new(
-        cls, model: str, since: StreamId, frame: Frame, claims: tuple[Claim, ...], *, alone: bool, grace_s: float
+        cls,
+        model: str,
+        since: StreamId,
+        frame: Frame,
+        claims: tuple[Claim, ...],
+        *,
+        alone: bool,
+        grace_s: float,
+        change: Change | None = None,
     ) -> Fold:
         """Nothing folded yet."""
-        return cls(model, since, grace_s, Minutes(Evidence(claims, frame), alone))
+        return cls(model, since, grace_s, Minutes(Evidence(claims, frame), alone), change=change)
 
     @property
     def evidence(self) -> Evidence:
@@ -111,7 +121,7 @@ class Fold:
     def add(self, decision: Decision) -> None:
         """One more decision; their order is that of the stream."""
         self.summary.add(decision)
-        item = observe(decision, self.model)
+        item = observe(decision, self.model, self.change)
         voting = item.action is not None and not item.shadow
         self.first_ms = self.first_ms or item.ms
         self.silent = 0 if voting else self.silent + 1
@@ -170,6 +180,7 @@ class Fold:
         claims: tuple[Claim, ...],
         alone: bool,
         grace_s: float,
+        change: Change | None = None,
     ) -> Fold:
         """Take what ``to_dict`` gave for the same run. Raises ValueError, KeyError or TypeError for anything else."""
         if raw["model"] != model or raw["since"] != str(since):
@@ -189,6 +200,7 @@ class Fold:
             Stretch.from_dict(raw["minute"]),
             _place(raw["index"]),
             **{name: count_of(raw[name]) for name in _COUNTERS},
+            change=change,
         )
 
 

@@ -14,13 +14,17 @@ from ..errors import BadInput
 from ..verdict import Violation, about, printable
 from . import rules, sequential
 from .cadence import SAMPLE, Cadence
+from .compare import comparison
 from .cutover import ZERO, Cutover, StreamId, parse_cutover, utc
 from .decisions import Decision, parse
+from .drift import Reference, reference_of
 from .frame import HISTORY, Frame
+from .impact import Impact, Tally
 from .loss import clock_skew, lost_entries
 from .options import CANARY, SEQUENTIAL, GateOptions
 from .stream import PAGE, StreamReader, StreamTooLarge
 from .summary import EnsembleFigures, ModelFigures, Summary, ensemble_figures, model_figures
+from .table import Table, table_of
 
 PASSED, FAILED, COLLECTED = 0, 2, 3
 
@@ -29,7 +33,8 @@ PASSED, FAILED, COLLECTED = 0, 2, 3
 class GateResult:
     """What the gate found. ``violations`` are those that refuse; ``reason`` and ``remedy`` are empty when it passed.
     Under the policy ``sequential`` ``frame`` is what the run is to know of the time before it, and ``claims`` tells how
-    certain the figures are."""
+    certain the figures are. With one model in ``options.models``: ``comparison`` with the others, ``reference`` for the
+    comparison of the run, and, where the baseline's weights are known, ``impact``."""
 
     stream: str
     options: GateOptions
@@ -51,6 +56,9 @@ class GateResult:
     remedy: str
     frame: t.Mapping[str, t.Any] | None = None
     claims: tuple[t.Mapping[str, t.Any], ...] = ()
+    impact: t.Mapping[str, t.Any] | None = None
+    comparison: t.Mapping[str, t.Any] | None = None
+    reference: Reference | None = None
 
     @property
     def passed(self) -> bool:
@@ -85,6 +93,9 @@ class GateResult:
             "policy": options.policy,
             "frame": self.frame,
             "claims": [dict(item) for item in self.claims],
+            "impact": self.impact,
+            "comparison": self.comparison,
+            "reference": None if self.reference is None else self.reference.to_dict(),
             "clock_skew_s": self.clock_skew_s,
             "warnings": list(self.warnings),
         }
@@ -144,29 +155,42 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
     summary = Summary()
     kept: list[Decision] = []
     certain = options.policy == SEQUENTIAL and len(options.models) == 1
+    table = Table(options.models[0], options.baseline) if len(options.models) == 1 else None
+    change = None
+    if table is not None and options.baseline:
+        change = Impact(options.models[0], options.baseline, options.vote, options.weight)
     for entry in reader.newest(options.max_events, cutover.after, start.last_generated_id):
         if len(newest) < SAMPLE:
             newest.append(entry.id)
         decision = parse(entry.id, entry.fields, options.dialect)
         summary.add(decision)
+        if table is not None:
+            table.add(decision)
+        if change is not None:
+            change.add(decision)
         if certain and len(kept) < HISTORY:
             kept.append(decision)
     filled = bool(options.max_events) and summary.events == options.max_events
     truncated = "" if filled else lost_entries(reader.info(), cutover.after)
     before = Summary()
+    earlier: list[Decision] = []
     try:
         for entry in reader.newest(PAGE, ZERO, cutover.after):
-            before.add(parse(entry.id, entry.fields, options.dialect))
+            earlier.append(parse(entry.id, entry.fields, options.dialect))
+            before.add(earlier[-1])
     except StreamTooLarge as error:  # shown only: an old flood must not keep the gate shut
-        before = Summary()
+        before, earlier = Summary(), []
         warnings.append(f"nothing is compared with before the cutover: {error.message}")
     _known_models(options, summary)
 
-    models, ensemble, blockers, found, against = findings(summary, options)
+    asked = change.asked if change is not None else None
+    models, ensemble, blockers, found, against = findings(summary, options, asked)
     if truncated:
         against.append(Violation(rules.TRUNCATED, rules.STREAM, None, None, f"Truncated telemetry: {truncated}"))
     cadence = Cadence.of(newest)
     warnings += _advice(summary, cadence, options, now)
+    if options.limits.flip_share_max < 1 and asked is None:
+        warnings.append("flip_share_max is not judged: the baseline's weights or the canary's are not known")
     frame: Frame | None = None
     claims: tuple[t.Mapping[str, t.Any], ...] = ()
     if certain:
@@ -174,6 +198,10 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
             reader, options.models[0], options.dialect, start.last_generated_id, options.duration_s
         )
         claims = sequential.claims_on(kept[::-1], options, frame)
+    beside, reference = None, None
+    if table is not None:
+        beside = comparison(table, reference_of(table_of(earlier, table.names[0], table.names)), frame)
+        reference = reference_of(table)
     reason, remedy = _reason(summary, against, options, cadence)
     code = FAILED if reason else (PASSED if options.mode == CANARY else COLLECTED)
     return GateResult(
@@ -197,6 +225,9 @@ def evaluate(reader: StreamReader, options: GateOptions, now: float) -> GateResu
         remedy=remedy,
         frame=frame.to_dict() if frame is not None else None,
         claims=claims,
+        impact=None if change is None else change.to_dict(),
+        comparison=beside,
+        reference=reference,
     )
 
 
@@ -210,13 +241,19 @@ class Findings(t.NamedTuple):
     against: list[Violation]
 
 
-def findings(summary: Summary, options: GateOptions) -> Findings:
-    """Hold a summary against the rules; how many decisions it has is not looked at."""
+def findings(summary: Summary, options: GateOptions, flips: Tally | None = None) -> Findings:
+    """Hold a summary, and what the canary's weight changes, against the rules; how many decisions there are is not
+    looked at."""
     models = tuple(model_figures(name, summary.models[name], summary.events) for name in sorted(summary.models))
     ensemble = ensemble_figures(summary)
     blockers = tuple(rules.judge_blockers(summary))
     found = _judge(models, ensemble, blockers, options)
     against = _against(models, found, options)
+    if flips is not None:
+        canary = flips.change.model
+        flipping = rules.judge_flips(canary, flips.flipped, flips.compared, options.limits)
+        found.setdefault(canary, []).extend(flipping)
+        against.extend(flipping)
     against.extend(item for item in blockers if item not in against)
     return Findings(models, ensemble, blockers, found, against)
 

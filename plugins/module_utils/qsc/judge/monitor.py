@@ -214,6 +214,8 @@ def _options(record: Record) -> MonitorOptions:
     """The judging options that were frozen when the run was armed, and its own marker."""
     own = {
         "weight": record.weight,
+        "weights": record.weights,
+        "baseline": record.baseline,
         "entries_added": record.since.get("entries_added"),
         "duration_s": record.duration_s,
     }

@@ -13,8 +13,11 @@ from ..errors import BadInput
 from ..settings import model_name
 from .cutover import StreamId
 from .decisions import Dialect
+from .drift import Reference
 from .frame import Frame
+from .impact import Change, weights_at, weights_of
 from .rules import Limits, stands_alone
+from .vote import CONFIDENCE_WEIGHTED, Weights, vote_named
 
 CANARY, COLLECTION = "canary", "collection"
 LEAST_EVENTS: t.Mapping[str, int] = {CANARY: 200, COLLECTION: 100}
@@ -26,7 +29,8 @@ DURATION_S = 21_600.0
 @dataclass(frozen=True)
 class GateOptions:
     """What to judge. ``models`` are those the canary may be (each must be there); ``require`` names the models whose
-    violations refuse (``all``: every voting one); ``weight`` is the canary's, where it is known."""
+    violations refuse (``all``: every voting one); ``weight`` is the canary's, ``baseline`` the weights before it, where
+    they are known."""
 
     cutover: str
     mode: str = CANARY
@@ -41,6 +45,8 @@ class GateOptions:
     weight: float | None = None
     policy: str = STRICT
     duration_s: float = DURATION_S
+    baseline: Weights = field(default_factory=dict)
+    vote: str = CONFIDENCE_WEIGHTED
 
     @classmethod
     def from_dict(cls, raw: t.Mapping[str, t.Any]) -> GateOptions:
@@ -71,6 +77,8 @@ class GateOptions:
             weight=None if weight is None else number("weight", weight, 0, 1),
             policy=_policy(given),
             duration_s=_duration(given),
+            baseline=weights_of("baseline", given.get("baseline")),
+            vote=vote_named(given.get("vote", CONFIDENCE_WEIGHTED)),
         )
 
 
@@ -103,7 +111,9 @@ def number(option: str, value: t.Any, low: float, high: float) -> float:
 @dataclass(frozen=True)
 class MonitorOptions:
     """One canary under watch: decisions after ``since`` are its own. Times in s; None = ``auto``. ``frame`` and
-    ``duration_s`` are for the policy ``sequential``; without a frame it is learnt at the first check."""
+    ``duration_s`` are for the policy ``sequential``; without a frame it is learnt at the first check. ``baseline`` and
+    ``weights``: of the whole ensemble before the canary and now, empty where they are not known; ``reference``: the
+    time before the cutover, to compare with."""
 
     model: str
     since: StreamId
@@ -118,6 +128,15 @@ class MonitorOptions:
     policy: str = STRICT
     duration_s: float = DURATION_S
     frame: Frame | None = None
+    baseline: Weights = field(default_factory=dict)
+    weights: Weights = field(default_factory=dict)
+    vote: str = CONFIDENCE_WEIGHTED
+    reference: Reference | None = None
+
+    @property
+    def change(self) -> Change | None:
+        """What the canary's weights may change; None where they are not known."""
+        return Change(self.model, self.baseline, self.weights, self.vote) if self.baseline and self.weights else None
 
     @property
     def alone(self) -> bool:
@@ -135,32 +154,49 @@ class MonitorOptions:
                 f"window_events={window_events} is below min_events={min_events}: nothing could ever be judged",
                 remedy=f"Use at least {min_events}.",
             )
-        weight = given.get("weight")
+        weight = None if given.get("weight") is None else number("weight", given["weight"], 0, 1)
+        limits = Limits.from_dict(given.get("limits"))
+        baseline, weights = (weights_of(name, given.get(name)) for name in ("baseline", "weights"))
+        if baseline and not weights and weight is not None:
+            weights = weights_at(baseline, model, weight)
+        if limits.flip_share_max < 1 and not (baseline and weights):
+            raise BadInput(
+                f"limits: flip_share_max={limits.flip_share_max:g} cannot be judged without the baseline's weights",
+                remedy="Give baseline and weight, or leave flip_share_max out.",
+            )
         return cls(
             model=model_name(model),
             since=since,
             entries_added=given.get("entries_added"),
-            weight=None if weight is None else number("weight", weight, 0, 1),
+            weight=weight,
             min_events=min_events,
             window_events=window_events,
             dialect=Dialect.of(given.get("aliases"), given.get("ignore_models", ("fallback",))),
-            limits=Limits.from_dict(given.get("limits")),
+            limits=limits,
             stale_after=seconds("stale_after", given.get("stale_after")),
             max_wait=seconds("max_wait", given.get("max_wait")),
             policy=_policy(given),
             duration_s=_duration(given),
-            frame=_frame(given.get("frame")),
+            frame=_learnt("frame", given.get("frame"), Frame.from_dict),
+            baseline=baseline,
+            weights=weights,
+            vote=vote_named(given.get("vote", CONFIDENCE_WEIGHTED)),
+            reference=_learnt("reference", given.get("reference"), Reference.from_dict),
         )
 
 
-def _frame(raw: t.Any) -> Frame | None:
+_Learnt = t.TypeVar("_Learnt")
+
+
+def _learnt(option: str, raw: t.Any, take: t.Callable[[t.Any], _Learnt]) -> _Learnt | None:
     if not raw:
         return None
     try:
-        return Frame.from_dict(raw)
+        return take(raw)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise BadInput(
-            f"frame={raw!r:.80} is not what a gate has learnt: {error}", remedy="Leave it out, or ask the gate again."
+            f"{option}={raw!r:.80} is not what a gate has learnt: {error}",
+            remedy="Leave it out, or ask the gate again.",
         ) from error
 
 

@@ -16,9 +16,11 @@ from .cadence import SAMPLE, Cadence
 from .check import patience_from
 from .claims import BURN_IN, claims_of
 from .frame import HISTORY, Frame
+from .impact import Impact
 from .power import CHANCE, Reach, reach
 from .recording import Recording
 from .replay import Replay
+from .table import MOST_ROWS
 
 MOST_STARTS = 40
 """An activation waits for the plan."""
@@ -38,6 +40,7 @@ class Plan:
     reaches: tuple[Reach, ...]
     backtest: Backtest | None
     why_not: str
+    impact: t.Mapping[str, t.Any] | None = None
 
     @property
     def first_judgement_s(self) -> float | None:
@@ -106,6 +109,7 @@ class Plan:
             "reach": [item.to_dict() for item in self.reaches],
             "backtest": None if self.backtest is None else _short(self.backtest),
             "backtest_reason": self.why_not,
+            "impact": self.impact,
             "notes": self.notes(),
         }
 
@@ -150,4 +154,16 @@ def plan(recording: Recording, options: BacktestOptions, tick: Tick | None = Non
         reaches=reach(claims_of(monitor.limits, alone=monitor.alone), frame),
         backtest=tested,
         why_not=why_not,
+        impact=_impact(recording, options),
     )
+
+
+def _impact(recording: Recording, options: BacktestOptions) -> t.Mapping[str, t.Any] | None:
+    """What the shares of the canary would have changed in the newest decisions; None without the baseline's weights."""
+    monitor = options.monitor
+    if not monitor.baseline:
+        return None
+    found = Impact(options.model, monitor.baseline, monitor.vote, monitor.weight)
+    for decision in recording.decisions[-MOST_ROWS:]:
+        found.add(decision)
+    return found.to_dict()

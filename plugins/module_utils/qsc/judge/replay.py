@@ -173,7 +173,7 @@ class _Strict:
 
     def __init__(self, options: MonitorOptions) -> None:
         self._options = options
-        self._window = Sliding(options.model, options.window_events)
+        self._window = Sliding(options.model, options.window_events, options.change)
 
     def add(self, decision: Decision) -> None:
         self._window.add(decision, self._options.model)

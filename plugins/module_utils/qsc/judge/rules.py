@@ -30,12 +30,13 @@ HARD_DISAGREE = "hard_disagree"
 MISSING = "canary_missing"
 STALE = "stale_telemetry"
 TRUNCATED = "truncated_telemetry"
+FLIPS = "flip_share"
 GATE_FAILED = "gate_failed"
 NO_GO = "no_go"
 
 CODES = (
     ACTION_COLLAPSE, DEAD_ZONE, FLAT, NARROW, CONSTANT, NOT_RUNNING, AGREEMENT, HARD_DISAGREE, MISSING, STALE,
-    TRUNCATED, GATE_FAILED, NO_GO, INVALID_CONFIDENCE, INVALID_ACTION, INVALID_PAYLOAD,
+    TRUNCATED, FLIPS, GATE_FAILED, NO_GO, INVALID_CONFIDENCE, INVALID_ACTION, INVALID_PAYLOAD,
 )  # fmt: skip
 MODEL_CODES = frozenset(
     {
@@ -59,7 +60,8 @@ STREAM = "stream"
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits. ``*_share``, ``*agreement``, ``max_hard_disagree``, ``min_coverage`` in percent; times in s."""
+    """The limits. ``*_share``, ``*agreement``, ``max_hard_disagree``, ``min_coverage`` in percent; times in s;
+    ``flip_share_max`` is a fraction, and 1 (every decision may flip) turns its rule off."""
 
     max_action_share: float = 70.0
     max_hold_share: float = 85.0
@@ -77,6 +79,7 @@ class Limits:
     early_trip_events: float = 30
     early_trip_seconds: float = 600.0
     start_grace: float = 120.0
+    flip_share_max: float = 1.0
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Limits:
@@ -106,6 +109,7 @@ _RANGES: t.Mapping[str, tuple[float, float, str]] = {
     "early_trip_events": (2, 1_000_000, "decisions"),
     "early_trip_seconds": (0, 86_400, "s"),
     "start_grace": (0, 3_600, "s"),
+    "flip_share_max": (0, 1, "(a share of the decisions; 1: no limit)"),
 }
 _PERCENT = (0.0, 100.0, "percent")
 
@@ -124,7 +128,7 @@ def _limit(name: str, value: t.Any) -> float:
 
 
 def share_too_high(share: float, limit: float) -> bool:
-    """action_collapse, dead_zone, not_really_running, hard_disagree: above the limit, or unknown."""
+    """action_collapse, dead_zone, not_really_running, hard_disagree, flip_share: above the limit, or unknown."""
     return not share <= limit
 
 
@@ -318,6 +322,19 @@ def judge_fallback(name: str, share: float, samples: int, limits: Limits) -> lis
         f"fallback (>{limits.max_fallback_share:g}%)"
     )
     return [Violation(NOT_RUNNING, name, known(share), limits.max_fallback_share, text)]
+
+
+def judge_flips(name: str, flipped: int, compared: int, limits: Limits) -> list[Violation]:
+    """flip_share: of the decisions the ensemble takes, those that are others than at the baseline's weights."""
+    limit = limits.flip_share_max
+    share = flipped / compared if compared else math.nan
+    if limit >= 1 or not share_too_high(share, limit):
+        return []
+    text = (
+        f"Flip share: {_beyond(100 * share, 100 * limit)}% of the ensemble's decisions are not the baseline's "
+        f"(>{100 * limit:g}%), {flipped} of {compared}"
+    )
+    return [Violation(FLIPS, name, known(100 * share), 100 * limit, text)]
 
 
 def derived(violations: t.Sequence[Violation], model: str, word: str) -> list[Violation]:

@@ -17,6 +17,7 @@ import math
 import typing as t
 from dataclasses import replace
 
+from ..errors import TelemetryError
 from ..verdict import Violation
 from . import rules, wording
 from .buckets import Observation, observe
@@ -27,7 +28,9 @@ from .check import (
     CheckResult,
     Moment,
     Progress,
+    Window,
     begin,
+    compared,
     gone,
     incumbents,
     newest_age_s,
@@ -41,11 +44,13 @@ from .fold import RECENT_DECISIONS, RECENT_S, Fold
 from .frame import HISTORY, Frame, blocks_of, learn
 from .loss import Seen, StreamInfo, lost_between
 from .options import GateOptions, MonitorOptions
-from .stream import StreamReader
+from .stream import PAGE, StreamReader
 from .summary import ModelSummary, ensemble_figures, known, model_figures, percent
 
 MOST_AT_ONCE = 20_000
 """Entries of the stream one check reads at most; what is left is the next one's."""
+MOST_SHOWN = PAGE
+"""Of the newest decisions those that are compared: one reply of Redis."""
 
 
 def judge(
@@ -69,7 +74,23 @@ def judge(
     new = _advance(progress, before, reached if behind else None, scanned, fold, now_ms)
     lag_s = newest_age_s(new, now_ms, elapsed_s)
     moment = Moment(lag_s, elapsed_s, elapsed_s if watched_s is None else watched_s, stale_after, max_wait)
-    return result_of(reader.stream, options, fold, lost, moment, behind=behind), new
+    result = result_of(reader.stream, options, fold, lost, moment, behind=behind)
+    return replace(result, **_shown(reader, options, fold, before.last_generated_id)), new
+
+
+def _shown(reader: StreamReader, options: MonitorOptions, fold: Fold, until: StreamId) -> dict[str, t.Any]:
+    """What is only shown, from the newest decisions, read last: the state does not hold them one by one. Where they
+    cannot be read nothing is shown, and nothing else follows."""
+    window = Window.of(options)
+    try:
+        for entry in reader.newest(min(options.window_events, MOST_SHOWN), options.since, until):
+            window.compare(parse(entry.id, entry.fields, options.dialect))
+    except TelemetryError:
+        return {}
+    return {
+        "impact": window.tally.page() if window.tally is not None else None,
+        "comparison": compared(window.table, options, fold.evidence.frame),
+    }
 
 
 def learn_from(reader: StreamReader, model: str, dialect: Dialect, until: StreamId, duration_s: float) -> Frame:
@@ -107,7 +128,13 @@ def _claims(options: MonitorOptions) -> tuple[t.Any, ...]:
 def new_fold(options: MonitorOptions, frame: Frame) -> Fold:
     """Nothing folded yet."""
     return Fold.new(
-        options.model, options.since, frame, _claims(options), alone=options.alone, grace_s=options.limits.start_grace
+        options.model,
+        options.since,
+        frame,
+        _claims(options),
+        alone=options.alone,
+        grace_s=options.limits.start_grace,
+        change=options.change,
     )
 
 
@@ -124,6 +151,7 @@ def _fold_of(progress: Progress, options: MonitorOptions) -> Fold | None:
             claims=_claims(options),
             alone=options.alone,
             grace_s=options.limits.start_grace,
+            change=options.change,
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from .check import Window
 from .cutover import StreamId
 from .decisions import INVALID_PAYLOAD, Blocker, Decision
+from .impact import Change, Outcome, Tally
 from .summary import EnsembleFigures, FirstBlocker, ModelFigures, ModelSummary, Summary
 
 
@@ -32,10 +33,11 @@ class Ordered(list):  # type: ignore[type-arg]
 
 
 class Sliding(Window):
-    """The newest ``size`` decisions, added oldest first."""
+    """The newest ``size`` decisions, added oldest first; nothing is compared."""
 
-    def __init__(self, model: str, size: int) -> None:
-        super().__init__()
+    def __init__(self, model: str, size: int, change: Change | None = None) -> None:
+        super().__init__(tally=None if change is None else Tally(change))
+        self._outcomes: deque[Outcome | None] = deque()
         self._model = model
         self._size = size
         self._held: deque[Decision] = deque()
@@ -55,6 +57,11 @@ class Sliding(Window):
         if len(self._held) > self._size:
             self._drop(self._held.popleft())
 
+    def compare(self, decision: Decision) -> None:
+        """What is compared between models and between weights."""
+        if self.tally is not None:
+            self._outcomes.append(self.tally.add(decision))
+
     def figures(self, model: str) -> tuple[ModelFigures, EnsembleFigures]:
         """The figures of the canary and of the ensemble; they change with a decision only."""
         if self._figures is None:
@@ -64,6 +71,8 @@ class Sliding(Window):
     def _drop(self, decision: Decision) -> None:
         summary = self.summary
         del self.voted[0]
+        if self.tally is not None:
+            self.tally.drop(self._outcomes.popleft())
         summary.events -= 1
         summary.first_id = self._held[0].id
         votes: Counter[str] = Counter()

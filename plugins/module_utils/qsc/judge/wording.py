@@ -15,6 +15,7 @@ from . import rules
 from .claims import (
     AGREEMENT_METRIC,
     CHANGE,
+    FLIP_METRIC,
     HARD_METRIC,
     KEPT,
     OPEN,
@@ -30,7 +31,13 @@ from .evidence import ABOVE
 from .frame import Frame
 from .summary import known
 
-_NAMES = {STD: "conf_std", RANGE: "p90-p10", AGREEMENT_METRIC: "agreement", HARD_METRIC: "hard disagreement"}
+_NAMES = {
+    STD: "conf_std",
+    RANGE: "p90-p10",
+    AGREEMENT_METRIC: "agreement",
+    HARD_METRIC: "hard disagreement",
+    FLIP_METRIC: "flip share",
+}
 _HEADS = {
     rules.ACTION_COLLAPSE: "Action collapse",
     rules.DEAD_ZONE: "Dead zone",
@@ -38,6 +45,7 @@ _HEADS = {
     rules.NARROW: "Narrow range",
     rules.AGREEMENT: "Agreement out of range",
     rules.HARD_DISAGREE: "Hard disagreement",
+    rules.FLIPS: "Flip share",
 }
 
 

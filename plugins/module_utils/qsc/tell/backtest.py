@@ -12,8 +12,10 @@ from __future__ import annotations
 import typing as t
 
 from ..verdict import about, printable
+from .impact import impact_lines
+from .markup import Data, text
 from .plot import svg
-from .report import Data, frame_text, text
+from .report import frame_text
 
 _SPREADS = ("std", "range")
 
@@ -193,6 +195,7 @@ def plan_lines(data: Data) -> list[str]:
         f"buckets   {frame_text(frame)}",
         f"judged    first after {about(first)}" if first is not None else "judged    no rate is known",
     ]
+    lines += impact_lines(data["impact"])
     lines += [f"history   {line}" for line in _history(data)]
     lines += [f"sees      {line}" for line in _reach(data)]
     return [*lines, *[f"warning   {printable(item)}" for item in data["notes"]]]

@@ -33,7 +33,8 @@ _NAME = 24
 _LARGEST = 1e9
 """No figure comes near, and each still fits on a line."""
 _ACTIONS = ("BUY", "SELL", "HOLD")
-_CLAIM_NAMES = {"std": "conf_std", "range": "p90-p10", "hard_disagree": "hard disagreement"}
+_FLIPS = "flip share"
+_CLAIM_NAMES = {"std": "conf_std", "range": "p90-p10", "hard_disagree": "hard disagreement", "flips": _FLIPS}
 _SPREADS = ("std", "range")
 
 
@@ -131,6 +132,9 @@ def figures_of(check: Data, *, canary_id: str, checked_at: float) -> Figures:
     """The figures of a check, from the data of ``CheckResult.to_dict()``. Raises KeyError for other data."""
     frame = check["frame"]
     rules = _claims(check) if check["policy"] == "sequential" else _limits(check)
+    if check["impact"] and not any(rule.name == _FLIPS for rule in rules):
+        limit = 100 * check["limits"]["flip_share_max"]
+        rules.append(Rule(_FLIPS, "%", MOST, _known(check["impact"]["flip_share"], 100.0), limit))
     if check["stale_after_s"] > 0:  # 0: the stream could not be read at all
         rules.append(Rule("newest decision", "s", MOST, _known(check["lag_s"]), check["stale_after_s"]))
     return Figures(

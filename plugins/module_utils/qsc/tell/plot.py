@@ -10,7 +10,7 @@ import typing as t
 from datetime import datetime, timedelta, timezone
 from html import escape
 
-from .report import Data
+from .markup import Data
 
 _COLOURS = {
     "rolled_back": ("#d55e00", "rolled back"),

@@ -10,15 +10,20 @@ reach Markdown quoted and a terminal without control characters.
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ..verdict import Verdict, about, printable
+from .impact import (
+    comparison_lines,
+    comparison_section,
+    flips_line,
+    flips_section,
+    impact_lines,
+    impact_section,
+)
+from .markup import Data, figure, text
 
-Data = t.Mapping[str, t.Any]
 _ACTIONS = ("BUY", "SELL", "HOLD")
-_MARKUP = re.compile(r"([\\`*\[\]<>|#!~&]|(?<![^\W_])_|_(?![^\W_]))")
-"""What Markdown acts on; an underscore only where it does not stand inside a word."""
 
 
 class Plain(t.Protocol):
@@ -26,18 +31,6 @@ class Plain(t.Protocol):
 
     def to_dict(self) -> dict[str, t.Any]:
         """Its data."""
-
-
-def text(value: t.Any, limit: int = 500) -> str:
-    """A value from telemetry for Markdown: printable, on one line, its markup escaped."""
-    return _MARKUP.sub(r"\\\1", printable(str(value), limit))
-
-
-def figure(value: t.Any, digits: int = 1, unit: str = "") -> str:
-    """A figure for people; a missing one is said to be missing."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "unknown"
-    return f"{value:.{digits}f}{unit}"
 
 
 def gate_result(result: Plain) -> dict[str, t.Any]:
@@ -83,6 +76,7 @@ def gate_report(gate: Data) -> str:
     lines += ["## Models", "", *_table(gate["models"], gate["limits"], gate.get("before_cutover")), ""]
     lines += ["## Ensemble", "", *_ensemble(gate["ensemble"], gate["limits"]), ""]
     lines += _certainty(gate)
+    lines += impact_section(gate.get("impact")) + comparison_section(gate.get("comparison"))
     lines += ["## Violations", "", *_violations(gate["violations"]), ""]
     shown = [
         {**item, "subject": f"{item['subject']} (not required)"}
@@ -121,6 +115,7 @@ def scoreboard(check: Data) -> str:
     if check["ensemble"]:
         lines += ["## Ensemble", "", *_ensemble(check["ensemble"], check["limits"]), ""]
     lines += _certainty(check)
+    lines += flips_section(check.get("impact")) + comparison_section(check.get("comparison"))
     lines += ["## Violations", "", *_violations(check["violations"]), ""]
     lines += ["## Other models", "", *_violations(check["incumbent_violations"]), ""]
     return "\n".join(lines)
@@ -140,6 +135,7 @@ def gate_lines(gate: Data | Plain) -> list[str]:
     lines.append(_ensemble_line(data["ensemble"], limits))
     lines.append(f"cadence   {_cadence(data['cadence'])}")
     lines += _frame_lines(data)
+    lines += impact_lines(data.get("impact")) + comparison_lines(data.get("comparison"))
     lines += [f"warning   {printable(item)}" for item in data["warnings"]]
     lines += [
         f"against   {printable(item['subject'], 64)}: {printable(item['message'])}" for item in data["violations"]
@@ -157,6 +153,7 @@ def check_lines(check: Data) -> list[str]:
     ]
     if check["ensemble"]:
         lines.append(_ensemble_line(check["ensemble"], check["limits"]))
+    lines += flips_line(check.get("impact")) + comparison_lines(check.get("comparison"))
     return [*lines, *_frame_lines(check), *[f"certain   {item['sentence']}" for item in check.get("claims", ())]]
 
 
