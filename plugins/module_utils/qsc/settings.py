@@ -101,6 +101,10 @@ class Paths:
         return self.monitor_folder / "verdict.json"
 
     @property
+    def checks(self) -> Path:
+        return self.monitor_folder / "checks"
+
+    @property
     def scoreboard(self) -> Path:
         return self.monitor_folder / "reports" / "scoreboard_latest.md"
 
