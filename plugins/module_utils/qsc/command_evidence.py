@@ -95,8 +95,9 @@ def _telemetry(host: Host, connect: t.Callable[[], Connection], canary_id: str, 
         log = CheckLog.parse(found.members["checks.jsonl"])
         if log.canary_id != canary_id:
             raise ValueError(f"it is of another run, {log.canary_id}")
-        match = log.header["options"].get("match")
-        with StreamReader(connect(), str(log.header["stream"]), match) as reader:
+        # the log is the monitor's, who may say anything: what is read is what the record names
+        judging = found.record.judging if found.record is not None else log.header["options"]
+        with StreamReader(connect(), str(judging.get("stream")), judging.get("match")) as reader:
             decisions, facts = archive.gather(reader, log)
     except (QscError, OSError, ValueError, AttributeError) as error:
         found.absent["decisions.jsonl"] = str(error)

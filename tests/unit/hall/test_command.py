@@ -26,7 +26,8 @@ from helpers.recorded import lines, record
 from helpers.samples import COLLAPSE
 
 SUBCOMMANDS = (
-    "status", "check", "gate", "plan", "backtest", "scoreboard", "rollback", "log", "acknowledge", "drill", "unit",
+    "status", "check", "gate", "plan", "backtest", "scoreboard", "rollback", "log", "acknowledge", "drill", "evidence",
+    "replay", "unit",
 )  # fmt: skip
 Run = t.Callable[..., tuple[int, str, str]]
 

@@ -66,7 +66,12 @@ def options_of(log: CheckLog) -> MonitorOptions:
         since = StreamId.parse(log.header["since"])
     except ValueError as error:
         raise BadInput(f"the log of the checks has no marker: {error}", remedy="Give another archive.") from error
-    return MonitorOptions.from_dict(log.header["options"], model=log.header["model"], since=since)
+    try:
+        return MonitorOptions.from_dict(log.header["options"], model=log.header["model"], since=since)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise BadInput(
+            f"nobody can judge by the options of the log: {error!r:.120}", remedy="Give another archive."
+        ) from error
 
 
 def history(options: MonitorOptions) -> int:

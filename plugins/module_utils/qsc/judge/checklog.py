@@ -33,6 +33,7 @@ TOOK = (JUDGED, MISSED, UNREADABLE, LATCHED)
 KEPT_RUNS = 2
 MOST_BYTES = 4 << 20
 """Bytes of one file of a run: some 4,000 checks. A run has at most two."""
+MOST_LOG = 4 * MOST_BYTES
 MOST_LINE = 1 << 17
 MOST_LINES = 50_000
 
@@ -284,6 +285,8 @@ class CheckLog:
     def parse(cls, data: bytes) -> CheckLog:
         """Read the lines of one run. A line that was cut off is counted; raises ValueError for a log without a header
         that fits, or with a line that is none."""
+        if len(data) > MOST_LOG:
+            raise ValueError(f"{len(data)} bytes, more than {MOST_LOG}")
         header: t.Mapping[str, t.Any] | None = None
         lines: list[Line] = []
         torn = 0

@@ -47,7 +47,9 @@ def replay_lines(found: t.Mapping[str, t.Any]) -> list[str]:
     for why in dict.fromkeys(impossible.values()):
         numbers = [int(number) for number, reason in impossible.items() if reason == why]
         lines.append(f"cannot be recomputed: {_ranges(numbers)}: {printable(why, 300)}")
-    lines += [f"not in the log: {_ranges(range(low, high + 1))}" for low, high in found["gaps"][:MOST_SHOWN]]
+    lines += [f"not in the log: {_written([gap])}" for gap in found["gaps"][:MOST_SHOWN]]
+    if len(found["gaps"]) > MOST_SHOWN:
+        lines.append(f"not in the log: {len(found['gaps']) - MOST_SHOWN} more gaps")
     lines += [f"taken over as recorded: {count} ({printable(why, 100)})" for why, count in found["taken_over"].items()]
     lines += [f"note: {printable(text, 300)}" for text in found["notes"]]
     return lines
@@ -82,6 +84,10 @@ def _ranges(numbers: t.Iterable[int]) -> str:
             parts[-1][1] = number
         else:
             parts.append([number, number])
+    return _written(parts)
+
+
+def _written(parts: t.Sequence[t.Sequence[int]]) -> str:
     shown = ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in parts[:MOST_SHOWN])
     more = f" and {len(parts) - MOST_SHOWN} more" if len(parts) > MOST_SHOWN else ""
     if not parts:
