@@ -537,12 +537,12 @@ def test_the_command_needs_no_host(run, root, clean_environment):
     one = run()
     one.checks(4)
     path = one.write()
-    environment = {**clean_environment, "PYTHONPATH": str(root / "plugins/module_utils"), "QSC_NO": "1"}
+    environment = {**clean_environment, "PYTHONPATH": str(root / "plugins/module_utils")}
 
     def replay(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "qsc", "replay", *arguments], env=environment, capture_output=True, text=True,
-            cwd="/", check=False, timeout=60,
+            [sys.executable, "-m", "qsc.command", "replay", *arguments], env=environment, capture_output=True,
+            text=True, cwd="/", check=False, timeout=60,
         )  # fmt: skip
 
     done = replay(str(path))

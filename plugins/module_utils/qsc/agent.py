@@ -15,11 +15,11 @@ from .settings import Paths
 
 FILES = (
     "__init__.py",
-    "__main__.py",
     "agent.py",
     "bundle.py",
     "command.py",
     "command_evidence.py",
+    "credentials.py",
     "errors.py",
     "files.py",
     "guard/__init__.py",

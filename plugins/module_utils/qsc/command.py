@@ -34,9 +34,6 @@ OK, VIOLATION, ERROR, WAITING, PAGED = 0, 1, 2, 4, 5
 
 _LONGEST_WAIT_S = 90 * 86_400.0
 
-CLIENT_KEY = "redis-client-key"
-"""The name of the monitor's credential with the key to the client's certificate: the key itself stays root's."""
-
 DESCRIPTION = """\
 One model of the ensemble runs as a canary; this command shows and ends such a run on this host.
 
@@ -252,18 +249,9 @@ def _actor() -> str:
 
 
 def _connection(settings: Settings, paths: Paths) -> Connection:
-    """How to reach Redis: the settings, with password and key of systemd's credentials or, for root, of their files."""
-    from .judge.connection import Connection
+    from .credentials import connection
 
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(folder) / paths.password.name if folder else paths.password
-    try:
-        password = read_bounded(path, 1 << 16).decode()
-    except FileNotFoundError:
-        password = ""
-    key = Path(folder) / CLIENT_KEY if folder else None
-    own = {"client_key_file": str(key)} if key is not None and key.exists() else {}
-    return Connection.from_dict({**settings.connection, **own}, password=password)
+    return connection(settings, paths)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -697,3 +685,6 @@ SUBCOMMANDS: t.Mapping[str, t.Callable[[argparse.Namespace], int]] = {
     "replay": _replay,
     "unit": _unit,
 }
+
+if __name__ == "__main__":  # python3 -m qsc.command, where nothing is installed
+    raise SystemExit(main())
