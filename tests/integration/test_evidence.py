@@ -566,3 +566,19 @@ def test_the_subcommand_says_what_it_wrote(run, monkeypatch, capsys):
     assert f"2 checks, 120 decisions of {one.record.id}" in capsys.readouterr().out
     assert command.main(["replay", str(path)]) == 0
     assert command.main(["evidence", "--output", "/nowhere/x"]) == 2
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_one_check_left_is_what_the_next_one_found(run, policy):
+    """Another moment at which the newest decision was first seen would excuse silence."""
+    one = run(policy)
+    one.checks(3)
+
+    def later(data):
+        lines = data.split(b"\n")
+        seen = json.loads(lines[2])["start"]["last_seen_ms"]
+        lines[2] = lines[2].replace(b'"last_seen_ms":%d' % seen, b'"last_seen_ms":%d' % (seen + 1))
+        return b"\n".join(lines)
+
+    found = one.replay(repacked(one.write(), "checks.jsonl", later))["differences"]
+    assert [(item["number"], item["name"]) for item in found] == [(2, "start")]
