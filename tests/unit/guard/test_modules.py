@@ -17,6 +17,7 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.qsc.canary.plugins.module_utils import _guard
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import bundle
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import hooks, systemd
 from ansible_collections.qsc.canary.plugins.modules import qsc_agent
 from helpers.machine import DIGEST, Machine
@@ -647,3 +648,27 @@ def test_a_run_that_somebody_ended_early_was_never_decided(run: Run, machine: Ma
     machine.run_canary()
     assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
     assert run("qsc_canary_info", settings=settings(machine)).data["ended"] == "undecided"
+
+
+def test_evidence(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a check there are no decisions, and the archive says so."""
+    monkeypatch.setattr(systemd, "journal", lambda *_units, **_bounds: (b'{"MESSAGE":"hello"}\n', False))
+    path = tmp_path / "evidence.tar.gz"
+    refused = run("qsc_evidence", settings=settings(machine), path=str(path))
+    assert refused.failed
+    assert "no canary ever ran on this host" in refused.data["msg"]
+    canary = machine.run_canary()
+    planned = run("qsc_evidence", check=True, settings=settings(machine), path=str(path))
+    assert (planned.data["changed"], path.exists()) == (True, False)
+    done = run("qsc_evidence", settings=settings(machine), path=str(path)).data
+    assert (done["changed"], done["canary_id"], done["path"]) == (True, canary.id, str(path))
+    found = bundle.read(path)
+    assert found.members["journal.jsonl"] == b'{"MESSAGE":"hello"}\n'
+    assert json.loads(found.members["record.json"])["id"] == done["canary_id"]
+    assert "no check of this run was logged" in done["absent"]["checks.jsonl"]
+    assert any(line.startswith("absent: decisions.jsonl") for line in done["summary"])
+    assert machine.host.ledger.tail(1)[0]["sha256"] == done["sha256"]
+    without = run("qsc_evidence", settings=settings(machine), path=str(path), journal=False).data
+    assert without["absent"]["journal.jsonl"] == "left out on request"
+    other = run("qsc_evidence", settings=settings(machine), path="/nowhere/x")
+    assert "is not a file in a folder that exists" in other.data["msg"]

@@ -27,7 +27,7 @@ from helpers.samples import COLLAPSE
 
 SUBCOMMANDS = (
     "status", "check", "gate", "plan", "backtest", "scoreboard", "rollback", "rollout", "log", "acknowledge", "drill",
-    "unit",
+    "evidence", "replay", "unit",
 )  # fmt: skip
 Run = t.Callable[..., tuple[int, str, str]]
 
