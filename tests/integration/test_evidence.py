@@ -506,7 +506,7 @@ def test_two_runs_are_kept(run):
         path = checklog.paths_of(one.paths, one.record.id)[1]
         os.utime(path, (number, number))
         names.append(path.name)
-    assert sorted(path.name for path in one.paths.checks.iterdir()) == names[2:]
+    assert sorted(path.name for path in one.paths.monitor_folder.glob("checks-*")) == names[2:]
 
 
 def test_a_log_that_is_full_goes_on_in_a_new_file(run, monkeypatch):
@@ -524,7 +524,7 @@ def test_a_log_that_is_full_goes_on_in_a_new_file(run, monkeypatch):
 
 def test_a_log_that_cannot_be_written_costs_no_check(run):
     one = run()
-    one.paths.checks.write_text("in the way")
+    checklog.paths_of(one.paths, one.record.id)[1].mkdir()
     one.publish(250)
     code, lines = one.check()
     assert code == 0
@@ -582,3 +582,18 @@ def test_what_one_check_left_is_what_the_next_one_found(run, policy):
 
     found = one.replay(repacked(one.write(), "checks.jsonl", later))["differences"]
     assert [(item["number"], item["name"]) for item in found] == [(2, "start")]
+
+
+@pytest.mark.parametrize("name", ["checks", "verdict"])
+def test_root_follows_no_link_of_the_monitor(run, name):
+    """A monitor that was taken over may put anything in its folder; the archive must not carry a secret out."""
+    one = run()
+    one.checks(1)
+    secret = one.folder / "shadow"
+    secret.write_text(f'{{"header": "{SECRET}"}}')
+    path = checklog.paths_of(one.paths, one.record.id)[1] if name == "checks" else one.paths.verdict
+    path.unlink()
+    path.symlink_to(secret)
+    found = bundle.read(one.write())
+    assert SECRET.encode() not in b"".join(found.members.values())
+    assert any("Too many levels of symbolic links" in why for why in found.manifest["absent"].values())

@@ -101,10 +101,6 @@ class Paths:
         return self.monitor_folder / "verdict.json"
 
     @property
-    def checks(self) -> Path:
-        return self.monitor_folder / "checks"
-
-    @property
     def scoreboard(self) -> Path:
         return self.monitor_folder / "reports" / "scoreboard_latest.md"
 
