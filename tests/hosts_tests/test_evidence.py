@@ -56,7 +56,7 @@ def test_a_run_that_was_violated_is_judged_again_elsewhere(secured: Host, tmp_pa
     done = play("activate", host, model="patchtst", env=env, qsc_canary_redis_user="evidence")
     assert done.rc == 0, done.output
     canary = str(record(host)["id"])
-    log = f"/var/lib/qsc_canary/monitor/checks/{canary}.jsonl"
+    log = f"/var/lib/qsc_canary/monitor/checks-{canary}.jsonl"
     host.wait("three checks", f'test $(grep -c \'"took":"judged"\' {log}) -ge 3', timeout=90)
     host.engine("mode", "lower_case_action")
     ended = await_state(host, "rolled_back", timeout=90)

@@ -506,7 +506,7 @@ def test_two_runs_are_kept(run):
         path = checklog.paths_of(one.paths, one.record.id)[1]
         os.utime(path, (number, number))
         names.append(path.name)
-    assert sorted(path.name for path in one.paths.check_log.iterdir()) == names[2:]
+    assert sorted(path.name for path in one.paths.monitor_folder.glob("checks-*")) == names[2:]
 
 
 def test_a_log_that_is_full_goes_on_in_a_new_file(run, monkeypatch):
@@ -524,7 +524,7 @@ def test_a_log_that_is_full_goes_on_in_a_new_file(run, monkeypatch):
 
 def test_a_log_that_cannot_be_written_costs_no_check(run):
     one = run()
-    one.paths.check_log.write_text("in the way")
+    checklog.paths_of(one.paths, one.record.id)[1].mkdir()
     one.publish(250)
     code, lines = one.check()
     assert code == 0
@@ -625,3 +625,18 @@ def test_an_own_check_that_ends_a_run_without_telemetry(run):
     found = one.replay()
     assert found["differences"] == []
     assert found["taken_over"] == {"telemetry not read": 1, "repeats what ended the run": 1}
+
+
+@pytest.mark.parametrize("name", ["checks", "verdict"])
+def test_root_follows_no_link_of_the_monitor(run, name):
+    """A monitor that was taken over may put anything in its folder; the archive must not carry a secret out."""
+    one = run()
+    one.checks(1)
+    secret = one.folder / "shadow"
+    secret.write_text(f'{{"header": "{SECRET}"}}')
+    path = checklog.paths_of(one.paths, one.record.id)[1] if name == "checks" else one.paths.verdict
+    path.unlink()
+    path.symlink_to(secret)
+    found = bundle.read(one.write())
+    assert SECRET.encode() not in b"".join(found.members.values())
+    assert any("Too many levels of symbolic links" in why for why in found.manifest["absent"].values())

@@ -106,10 +106,6 @@ class Paths:
         return self.monitor_folder / "verdict.json"
 
     @property
-    def check_log(self) -> Path:
-        return self.monitor_folder / "checks"
-
-    @property
     def scoreboard(self) -> Path:
         return self.monitor_folder / "reports" / "scoreboard_latest.md"
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import typing as t
 from dataclasses import dataclass
@@ -48,10 +47,6 @@ def log_bytes(paths: Paths, canary_id: str) -> bytes:
             found += read_bounded(path, 2 * checklog.MOST_BYTES) + b"\n"
         except FileNotFoundError:
             continue
-        except OSError as error:
-            if error.errno == errno.ENOTDIR:
-                continue
-            raise
     if not found:
         raise BadInput(
             f"{files[-1]} does not exist: no check of this run was logged, or newer runs have taken its place",

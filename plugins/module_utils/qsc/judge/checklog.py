@@ -31,6 +31,7 @@ SCHEMA = 1
 JUDGED, MISSED, UNREADABLE, LATCHED = "judged", "missed", "unreadable", "latched"
 """How a check was made: by the judge; not at all; without a stream to judge; by repeating what ended the run."""
 TOOK = (JUDGED, MISSED, UNREADABLE, LATCHED)
+_PREFIX = "checks-"
 KEPT_RUNS = 2
 MOST_BYTES = 4 << 20
 """Bytes of one file of a run: some 4,000 checks. A run has at most two."""
@@ -340,7 +341,8 @@ def paths_of(paths: Paths, canary_id: str) -> tuple[Path, Path]:
     """The older and the newer file of a run. Raises ValueError for an id that is no plain name."""
     if not canary_id or "/" in canary_id or canary_id.startswith(".") or not canary_id.isprintable():
         raise ValueError(f"{canary_id!r:.80} is not the id of a run")
-    path = paths.check_log / f"{canary_id}.jsonl"
+    # no folder of its own: that could be a link, and root reads here
+    path = paths.monitor_folder / f"{_PREFIX}{canary_id}.jsonl"
     return path.with_name(f"{path.name}.1"), path
 
 
@@ -350,10 +352,6 @@ def append(paths: Paths, header: t.Mapping[str, t.Any], line: Line) -> None:
     data = _json(line.to_dict())
     if len(data) > MOST_LINE:
         raise ValueError(f"a line of {len(data)} bytes")
-    new = not paths.check_log.is_dir()
-    if new:
-        paths.check_log.mkdir()
-        paths.check_log.chmod(0o755)  # for everybody to read, whatever the umask
     with contextlib.suppress(FileNotFoundError):
         if path.lstat().st_size + len(data) > MOST_BYTES:
             os.replace(path, older)
@@ -362,7 +360,7 @@ def append(paths: Paths, header: t.Mapping[str, t.Any], line: Line) -> None:
         size = os.fstat(handle).st_size
         if not size:
             data = _json({"header": dict(header)}) + data
-            os.fchmod(handle, 0o644)
+            os.fchmod(handle, 0o644)  # for everybody to read, whatever the umask
         elif os.pread(handle, 1, size - 1) != b"\n":
             data = b"\n" + data  # a check before this one was killed while it wrote
         if os.write(handle, data) != len(data):
@@ -379,8 +377,9 @@ def _json(value: t.Any) -> bytes:
 
 def _prune(paths: Paths, keep: str) -> None:
     """Remove the logs of all runs but the newest ones."""
+    files = paths.monitor_folder.glob(f"{_PREFIX}*.jsonl")
     found = sorted(
-        (path for path in paths.check_log.iterdir() if path.name.endswith(".jsonl") and path.name != keep),
+        (path for path in files if path.name != keep),
         key=lambda path: path.lstat().st_mtime,
         reverse=True,
     )
