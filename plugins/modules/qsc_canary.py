@@ -85,6 +85,10 @@ options:
     description: The id of this model's last run, when that was violated.
     type: str
     default: ""
+  rollout:
+    description: With O(state=armed) this is the first step of a rollout, and refused while that is paused.
+    type: bool
+    default: false
   lease:
     description: What O(state=armed) returned. Needed for O(state=active).
     type: dict
@@ -198,6 +202,7 @@ def armed(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
         baseline_path=params["baseline_path"] or "",
         gate=params["gate"],
         acknowledge=params["acknowledge"],
+        rollout=params["rollout"],
     )
     if module.check_mode:
         plan, record = activation.preflight(host, request), None
@@ -378,6 +383,7 @@ def main() -> t.NoReturn:
             "promoted_weights": {"type": "dict"},
             "max_verdict_age_s": {"type": "float"},
             "acknowledge": {"type": "str", "default": ""},
+            "rollout": {"type": "bool", "default": False},
             "lease": {
                 "type": "dict",
                 "options": {

@@ -129,8 +129,19 @@ frozen:
   description: The file that freezes this host, empty when there is none.
   type: str
   returned: success
+held_back:
+  description: What an operator has set before the next step of a rollout, a pause, a freeze window or a missing approval.
+  type: list
+  elements: str
+  returned: success
 drift:
   description: What became of the engine's weights file during the run, empty when nothing.
+  type: str
+  returned: success
+ended:
+  description:
+    - What the run came to, V(safe) (or promoted), V(violated), V(undecided), V(none) where there is no run to tell of, V(paged)
+      where a human is needed. Empty while it goes on.
   type: str
   returned: success
 problems:
@@ -193,9 +204,12 @@ from ansible_collections.qsc.canary.plugins.module_utils._result import run_modu
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import status
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell import follow
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell import follow, watch
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import status_lines
 
+ENDS: t.Mapping[int, str] = {
+    watch.SAFE: "safe", watch.VIOLATED: "violated", watch.UNDECIDED: "undecided", watch.ERROR: "none", watch.PAGED: "paged",
+}  # fmt: skip
 _LONGEST_WAIT_S = 86_400.0
 
 
@@ -205,7 +219,9 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     host = make_host(module)
     waited = _wait(module, host) if module.params["wait_checks"] > 0 else {}
     facts = status.gather(host, tail=module.params["tail"])
-    return {"changed": False, "summary": status_lines(facts), **facts, **waited}
+    end = watch.end_state(facts)
+    ended = "" if end is None else ENDS[end]
+    return {"changed": False, "summary": status_lines(facts), "ended": ended, **facts, **waited}
 
 
 def _wait(module: AnsibleModule, host: Host) -> dict[str, t.Any]:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from defect import CORE, UNITS, Defect
 
-WATCHDOG, ROLLBACK, SYSTEMD = (f"{CORE}/guard/{name}.py" for name in ("watchdog", "rollback", "systemd"))
+WATCHDOG, ROLLBACK, SYSTEMD, HOOKS, STEPBACK = (
+    f"{CORE}/guard/{name}.py" for name in ("watchdog", "rollback", "systemd", "hooks", "stepback")
+)
 TESTS = "tests/unit/guard"
 
 GUARDS = (
@@ -39,8 +41,8 @@ GUARDS = (
     Defect(
         "G4", "a check that could not read the telemetry counts as none",
         f"{CORE}/judge/monitor.py",
-        "return found, state.missed().latch(found), None",
-        "return found, state.latch(found), None",
+        "return Checked(found, state.missed().latch(found), answers=answers)",
+        "return Checked(found, state.latch(found), answers=answers)",
         ("tests/integration/test_judge_unit.py::test_a_check_that_could_not_be_made_is_missed_not_safe",),
     ),
     Defect(
@@ -191,28 +193,80 @@ GUARDS = (
         (f"{TESTS}/test_history.py::test_the_loop_breaker",),
     ),
     Defect(
-        "G26", "an own check that finds a violation ends nothing",
+        "G26", "a pre-restart hook that fails stops no activation",
+        HOOKS,
+        "    if ran.exit_status != 0:\n        undone = ",
+        "    if False:\n        undone = ",
+        (f"{TESTS}/test_hooks.py::test_a_pre_restart_hook_that_fails_stops_the_step_and_is_undone",),
+    ),
+    Defect(
+        "G27", "a hook that fails stops a rollback",
+        HOOKS,
+        "    return [] if ran.exit_status == 0 else [f\"the {hook.replace('_', '-')} hook {_how(ran, timeout_s)}\"]\n",
+        "    if ran.exit_status != 0:\n        raise Refused(_how(ran, timeout_s))\n    return []\n",
+        (f"{TESTS}/test_hooks.py::test_no_hook_stops_a_rollback",),
+    ),
+    Defect(
+        "G28", "what a killed play paused stays paused",
+        WATCHDOG,
+        "return 0, [*_watch_in_turn(host), *_close_hook(host)]",
+        "return 0, _watch_in_turn(host)",
+        (f"{TESTS}/test_hooks.py::test_what_a_killed_play_paused_goes_on",),
+    ),
+    Defect(
+        "G29", "a rollback that needs no restart leaves paused what a killed play has paused",
+        ROLLBACK,
+        "                hooks.after_rollback(host, hooks.left_open(host, notes), notes)\n",
+        "                pass\n",
+        (f"{TESTS}/test_hooks.py::test_what_a_killed_play_paused_goes_on_with_the_rollback_that_ends_its_run",),
+    ),
+    Defect(
+        "G30", "a step back that was cut off is tried again",
+        STEPBACK,
+        "        and not record.step_back\n",
+        "",
+        (f"{TESTS}/test_stepback.py::test_killed_anywhere_on_the_way_it_ends_at_the_baseline",),
+    ),
+    Defect(
+        "G31", "a step back leads from the baseline to a canary",
+        STEPBACK,
+        "        and not begun\n",
+        "",
+        (
+            f"{TESTS}/test_stepback.py::test_after_a_reboot_it_is_the_baseline",
+            f"{TESTS}/test_stepback.py::test_a_full_disk_does_not_lead_from_the_baseline_to_a_step_back",
+        ),
+    ),
+    Defect(
+        "G32", "an engine that was reloaded is proven to run the baseline without a restart",
+        ROLLBACK,
+        "force = file_restored or host.paths.restart_due.exists() or _was_reloaded(record)",
+        "force = file_restored",
+        (f"{TESTS}/test_hooks.py::test_a_lost_record_of_a_reloaded_engine_is_no_proof_of_the_baseline",),
+    ),
+    Defect(
+        "G33", "an own check that finds a violation ends nothing",
         f"{CORE}/judge/monitor.py",
         "    result = with_own(result, answers)\n",
         "",
         ("tests/integration/test_own_checks.py::test_a_violation_of_a_required_check_ends_the_run",),
     ),
     Defect(
-        "G27", "an own check that stays silent ends nothing",
+        "G34", "an own check that stays silent ends nothing",
         f"{CORE}/judge/answers.py",
         "        elif item.silent > MISSED_LIMIT:\n",
         "        elif False:\n",
         ("tests/unit/judge/test_answers.py::test_silence_is_counted_and_ends_the_run_after_four_checks",),
     ),
     Defect(
-        "G28", "a program that others than root can change is run",
+        "G35", "a program that others than root can change is run",
         f"{CORE}/own_checks.py",
         "    return bool(status.st_mode & 0o022) and not sticky_folder",
         "    return False and not sticky_folder",
         ("tests/integration/test_own_checks.py::test_one_that_others_may_write_is_not_run",),
     ),
     Defect(
-        "G29", "a model that is retrained in mid-run goes on",
+        "G36", "a model that is retrained in mid-run goes on",
         WATCHDOG,
         '        return Finding("model_changed", facts.another_model, "inconclusive")\n',
         "        return None\n",

@@ -141,4 +141,28 @@ PARTS = (
         "        elif False and suspended:",
         ("tests/unit/judge/test_claims.py",),
     ),
+    Defect(
+        "S17",
+        "the limit of flips is no claim",
+        CLAIMS,
+        "    found.append(Claim(rules.FLIPS, FLIP_METRIC, ABOVE, limits.flip_share_max))\n",
+        "",
+        ("tests/integration/test_impact.py",),
+    ),
+    Defect(
+        "S18",
+        "flips that are folded are forgotten with their minute",
+        BUCKETS,
+        "        self.flipped += later.flipped\n",
+        "",
+        (f"{FOLD_TESTS}::test_however_it_is_split_into_checks_the_state_is_the_same",),
+    ),
+    Defect(
+        "S19",
+        "what is only shown and cannot be read fails the check",
+        SEQUENTIAL,
+        "    except TelemetryError:\n        return {}\n",
+        "    except KeyError:\n        return {}\n",
+        ("tests/integration/test_impact.py::test_what_is_only_shown_and_cannot_be_read_changes_no_verdict",),
+    ),
 )

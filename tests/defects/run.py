@@ -39,7 +39,7 @@ DEFECTS = (
     ),
     Defect(
         "2", "the engine ignores the canary's environment, and nobody asks for a proof",
-        f"{CORE}/guard/activation.py",
+        f"{CORE}/guard/effect.py",
         "problem = _await_acknowledgement(host, record, proof)",
         "problem = None",
         ("tests/unit/guard/test_activation.py::test_without_proof_nothing_is_committed",),

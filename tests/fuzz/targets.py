@@ -8,6 +8,7 @@ Used by the fuzzer (tests/fuzz/run.py), which knows only `qsc`, and by the repla
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import re
@@ -16,7 +17,7 @@ import typing as t
 import unicodedata
 from pathlib import Path
 
-from qsc import record
+from qsc import bundle, command_evidence, record
 from qsc.errors import BadInput, RecordUnreadable, TelemetryError
 from qsc.files import parse_json, read_json
 from qsc.guard.systemd import acknowledged
@@ -42,6 +43,7 @@ from qsc.settings import MODEL_NAME, Settings
 from qsc.tell import figures as page_of_figures
 from qsc.tell import impact as shown
 from qsc.tell import report, watch
+from qsc.tell.evidence import replay_lines
 from qsc.tell.status import ledger_line
 from qsc.verdict import LIMIT, STATUSES, VERDICTS, Verdict
 
@@ -288,6 +290,26 @@ def folding(data: bytes) -> None:
     _check_fold(found)
 
 
+def evidence(data: bytes) -> None:
+    """An archive, as it is or by its parts: an answer in lines for a terminal, or BadInput."""
+    path = FOLDER / "evidence.tar.gz"
+    if data[:1] == b"\x01":
+        names = ("checks.jsonl", "decisions.jsonl", "telemetry.json", "record.json", "ledger.jsonl")
+        data = bundle.pack(dict(zip(names, data[1:].split(b"\0"))), {})
+    elif data[:1] == b"\x02":
+        data = gzip.compress(data[1:], 1)
+    path.write_bytes(data)
+    try:
+        told = command_evidence.replay(str(path))
+    except BadInput as error:
+        need(bool(error.remedy) and str(error).isprintable(), "an error is not for a terminal")
+        return
+    json.dumps(told, allow_nan=False)
+    need(command_evidence.code_of(told) in (0, 1, 4), "no exit code")
+    for line in replay_lines(told):
+        need(line.isprintable() and len(line) < 2000, "a line is not for a terminal")
+
+
 def records(data: bytes) -> None:
     """A record, or RecordUnreadable."""
     path = FOLDER / "record.json"
@@ -389,7 +411,7 @@ def watchdog_memory(data: bytes) -> None:
 TARGETS: t.Mapping[str, t.Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
-        decision, reports, entries, stream_id, published, verdict, figures, run_state, progress, fold, folding, records,
-        settings, acknowledgement, baseline, json_file, ledger, ledger_state, watchdog_memory,
+        decision, reports, entries, stream_id, published, verdict, figures, run_state, progress, fold, folding,
+        evidence, records, settings, acknowledgement, baseline, json_file, ledger, ledger_state, watchdog_memory,
     )
 }  # fmt: skip

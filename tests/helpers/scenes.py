@@ -121,6 +121,7 @@ def scene(
         },
         "page": "",
         "frozen": "",
+        "held_back": [],
         "drift": "",
         "problems": [],
     }
@@ -194,6 +195,12 @@ SCENES: t.Mapping[str, t.Callable[[], Facts]] = {
     ),
     "safe": lambda: scene({**_HELD, "outcome": "safe"}),
     "safe with steps": lambda: scene({**_HELD, "outcome": "safe"}, steps=[0.10, 0.25, 0.50, 1.00]),
+    "safe and held back": lambda: scene(
+        {**_HELD, "outcome": "safe"}, steps=[0.10, 0.25, 0.50, 1.00],
+        held_back=["paused since 2026-01-10T01:00:00.000Z by root: earnings week",
+                   "the step to 25 % needs an approval: qsc rollout approve 0.25"],
+    ),
+    "paused": lambda: scene(held_back=["paused since 2026-01-10T01:00:00.000Z by root: earnings week"]),
     "inconclusive": lambda: scene(
         {**_HELD, **_SEQUENTIAL, "outcome": "inconclusive", "inconclusive": "hold",
          "reason": f"the last verdict is ok with status WAIT: {_OPEN['message']}"},

@@ -75,7 +75,7 @@ def test_the_gate_tells_what_every_share_would_change(telemetry):
     assert (impact["first_id"], impact["last_id"]) == (result["window"]["first_id"], result["window"]["last_id"])
     assert {row["symbol"] for row in shares[1.0]["symbols"]} == {"BTCUSDC"}
     assert sum(row["count"] for row in shares[0.6]["directions"]) == shares[0.6]["flipped"]
-    assert any(line.startswith("impact    at 60 % 2") for line in result["report_lines"])
+    assert any(line.startswith("impact    at 60 %: 2") for line in result["report_lines"])
     assert any(
         line.startswith("beside    agrees with the majority of the others: 7") for line in result["report_lines"]
     )
@@ -151,7 +151,7 @@ def test_a_plan_tells_what_every_share_would_change(telemetry):
     assert result["impact"]["vote"] == "weight_only"
     assert result["impact"]["decisions"] == 1200
     assert any(
-        line.startswith("impact    at 10 % 0.0 % of the ensemble's decisions") for line in result["report_lines"]
+        line.startswith("impact    at 10 %: 0.0 % of the ensemble's decisions") for line in result["report_lines"]
     )
     assert run_module("qsc_plan", model=CANARY, starts=2, **telemetry.options())["impact"] is None
 
@@ -170,7 +170,8 @@ class Host:
         info = client.xinfo_stream(STREAM)
         self.since = {"id": info["last-generated-id"], "entries_added": info["entries-added"]}
 
-    def run(self, count, step_ms, *, weights=HEAVY, **judging):
+    def run(self, count, step_ms, *, weights=None, **judging):
+        weights = weights or HEAVY
         start_ms = max(self.last_ms + 1, now_ms() - (count - 1) * step_ms)
         self.last_ms = start_ms + (count - 1) * step_ms
         publish(self.server.client(), count, start_ms=start_ms, step_ms=step_ms, spoil=ensemble)

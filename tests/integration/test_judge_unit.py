@@ -417,6 +417,7 @@ def test_the_monitor_writes_in_its_own_folder_alone(unit):
     unit.run()
     new = set(unit.files()) - before
     assert new == {
+        "var/lib/qsc_canary/monitor/checks-patchtst-20260110T054315Z-beef.jsonl",
         "var/lib/qsc_canary/monitor/state.json",
         "var/lib/qsc_canary/monitor/verdict.json",
         "var/lib/qsc_canary/monitor/reports/scoreboard_latest.md",

@@ -27,6 +27,10 @@ SETTINGS: dict[str, t.Any] = {
     "qsc_canary_redis_timeout": 0.3,
     "qsc_canary_breaker_rollbacks": 0,
     "qsc_canary_on_reboot": "resume",  # the units have the rights for it; whether a run goes on is each case's
+    "qsc_canary_rollback_to": "previous_step",  # the same
+    "qsc_canary_pre_restart": f"/usr/bin/touch {FOLDER}/paused",
+    "qsc_canary_post_restart": f"/usr/bin/rm -f {FOLDER}/paused",
+    "qsc_canary_hook_timeout_seconds": 5,
 }
 """Short times, set by variables alone; everything else is the default of the tests."""
 UNITS = ("monitor", "watchdog", "rollback", "resume")
@@ -38,6 +42,7 @@ def prepare(host: Host) -> None:
     assert done.rc == 0, done.output
     host.copy_to(str(ROOT / "tests/resilience/on_host"), FOLDER)
     host.write(f"{FOLDER}/dropin.conf", dropin())
+    host.write(f"{FOLDER}/dropin-raised.conf", dropin(0.25))
     # the code of another day: the same, but for a comment
     host.run(
         f"cp -rL /usr/local/lib/qsc_canary/current {FOLDER}/next; "
@@ -59,17 +64,18 @@ def prepare(host: Host) -> None:
     host.run("systemctl daemon-reload")
     quick_engine(host)
     host.engine("set", "rate=20")
+    host.run(f"cp -a /etc/quantum/control.json {FOLDER}/saved/")
 
 
-def dropin() -> str:
-    """The role's drop-in for the canary of the cases."""
+def dropin(weight: float = 0.1) -> str:
+    """The role's drop-in for the canary of the cases, at that share."""
     folder = ROOT / "roles/qsc_canary/templates"
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=False, trim_blocks=True
     ).from_string((folder / "qsc_canary.conf.j2").read_text())
     return template.render(
         qsc_canary_engine_unit=UNIT,
-        _qsc_canary_armed={"plan": {"model": "patchtst", "weight": 0.1, "weights": {"patchtst": 0.1}}},
+        _qsc_canary_armed={"plan": {"model": "patchtst", "weight": weight, "weights": {"patchtst": weight}}},
     )
 
 
@@ -98,7 +104,8 @@ def run(host: Host, case: Case) -> dict[str, t.Any]:
 
 def _deadline_s(case: Case) -> float:
     """A case that waits for the deadline has a short one; every other has the time that a busy machine takes."""
-    short = {"arm": 5.0, "fire": 8.0, "prove": 15.0, "commit": 15.0}.get(case.step.partition(".")[0], 60.0)
+    phases = {"arm": 5.0, "fire": 8.0, "prove": 15.0, "commit": 15.0}
+    short = phases.get(case.step.partition(".")[0], 60.0) if case.extra["way"] == "activate" else 60.0
     if case.kind in ("kill", "freeze"):
         return short
     return 60.0 if case.end == COMMITTED else max(15.0, short)
@@ -106,7 +113,7 @@ def _deadline_s(case: Case) -> float:
 
 def _said(host: Host, what: str, order: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     done = host.run(
-        f'python3 -I {FOLDER}/case.py {what} "$(cat)"', check=False, timeout=150, stdin=json.dumps(dict(order))
+        f'python3 -I {FOLDER}/case.py {what} "$(cat)"', check=False, timeout=240, stdin=json.dumps(dict(order))
     )
     lines = done.stdout.strip().splitlines()
     try:

@@ -25,7 +25,8 @@ DROPIN = f"{ETC}/{UNIT}.d/qsc_canary.conf"
 class Way:
     """How a host comes to a step, and where it must end when the process is killed there.
 
-    way: activate (the step is one of an activation) | active (a canary runs) | baseline | boot (a canary ran before it)
+    way: activate (the step is one of an activation) | active (a canary runs) | raised (it runs at its second step)
+    | baseline | boot (a canary ran before it)
     ready: what must be true on the host before the fault may happen; trigger: what leads to the step;
     process: which process is started for it. Settings and extras go to the driver as they are.
     """
@@ -63,20 +64,37 @@ Cell = t.Union[Case, str]
 """A case, or the reason why there is none."""
 
 _DROPIN_EDITED = f"echo '# by hand' >> {DROPIN}"
-_SAFE = {"settings": {"duration_s": 12.0, "min_events": 100, "required_checks": 0.5}, "reach_s": 60}
+_SAFE: t.Mapping[str, t.Any] = {
+    # checks are made every 3 s and wanted every 6 s: on a busy machine some come late
+    "settings": {"duration_s": 12.0, "interval_s": 6.0, "min_events": 100, "required_checks": 0.5},
+    "reach_s": 60,
+}
 _ROLLBACK = "systemctl start --no-block qsc-rollback.service"
 _RESUME = {"settings": {"on_reboot": "resume"}}
 _DRIFT = "echo >> /etc/quantum/model_weights.json"
 _NEXT = {"code": "/opt/qsc-fault/next"}
 
-
 _PROMOTE = {"settings": {**_SAFE["settings"], "steps": [0.1]}, "reach_s": 60}
+_RAISE = {"settings": {**_SAFE["settings"], "steps": [0.1, 0.25]}, "reach_s": 60}
 _CONCLUDED = f"""grep -q '"outcome": "safe"' {STATE}/record.json"""
 
 
 def _promote() -> Way:
     """A run that is safe at its last step; whatever cuts its promotion off ends at the baseline of before."""
     return Way("active", BASELINE, ready=_CONCLUDED, process="promote", extra=_PROMOTE)
+
+
+_VIOLATION = "qsc-test-engine --engine quantum mode dead_zone rate=60"
+_HEAL = "qsc-test-engine --engine quantum mode healthy rate=300"
+
+
+def _stepback(killed: str) -> Way:
+    """A violation at the second step, whose share was to blame: the engine is healthy again as soon as it is left.
+
+    Many decisions a second then make good for the few bad ones after the last check, which count against the new run.
+    """
+    extra = {**_RAISE, "raised": {"duration_s": 600.0}, "meanwhile": {"back.latch": _HEAL}}
+    return Way("raised", killed, ready=_CONCLUDED, trigger=_VIOLATION, extra=extra)
 
 
 def _back() -> Way:
@@ -90,6 +108,8 @@ def _upgrade(**extra: t.Any) -> Way:
 WAYS: t.Mapping[str, Way] = {
     **{step.name: Way("activate", BASELINE) for step in STEPS if step.by in (MODULE, PLAY)},
     **{step.name: Way("active", BASELINE) for step in STEPS if step.by == MONITOR},
+    "hook.after": Way("activate", COMMITTED),
+    "arm.previous": Way("active", COMMITTED, ready=_CONCLUDED, process="raise", extra=_RAISE),
     "watch.look": Way("active", COMMITTED),
     "watch.latch": Way("active", BASELINE, trigger=_DROPIN_EDITED),
     "watch.start": Way("active", BASELINE, trigger=_DROPIN_EDITED),
@@ -103,10 +123,14 @@ WAYS: t.Mapping[str, Way] = {
     "back.timer": _back(),
     "back.weights_file": _back(),
     "back.reload": _back(),
+    "back.pre_hook": _back(),
     "back.restart": _back(),
     "back.prove": _back(),
+    "back.post_hook": _back(),
     "back.ledger": _back(),
     "back.record": _back(),
+    "stepback.latch": _stepback(COMMITTED),  # not begun: the next try is the first
+    **{f"stepback.{what}": _stepback(BASELINE) for what in ("files", "restart", "prove", "ledger", "record")},
     "boot.record": Way("boot", BASELINE),
     "boot.resume": Way("boot", BASELINE, extra=_RESUME),
     "boot.environment": Way("boot", BASELINE, extra=_RESUME),
@@ -129,6 +153,7 @@ WAYS: t.Mapping[str, Way] = {
 TOUCHES: t.Mapping[str, frozenset[str]] = {
     name: frozenset(words.split())
     for name, words in {
+        "arm.previous": "state",
         "arm.record": "state",
         "arm.snapshot": "state",
         "arm.weights": "state",
@@ -137,6 +162,8 @@ TOUCHES: t.Mapping[str, frozenset[str]] = {
         "fire.dropin": "etc",
         "fire.restart": "systemd engine",
         "fire.marker": "redis",
+        "hook.before": "state systemd",
+        "hook.after": "state systemd",
         "prove.effect": "engine systemd",
         "commit.ledger": "log",
         "commit.record": "state",
@@ -157,10 +184,18 @@ TOUCHES: t.Mapping[str, frozenset[str]] = {
         "back.timer": "systemd",
         "back.weights_file": "",
         "back.reload": "systemd",
+        "back.pre_hook": "state systemd",
         "back.restart": "systemd engine",
         "back.prove": "engine systemd",
+        "back.post_hook": "state systemd",
         "back.ledger": "log",
         "back.record": "state",
+        "stepback.latch": "state",
+        "stepback.files": "state etc",
+        "stepback.restart": "systemd engine",
+        "stepback.prove": "engine systemd",
+        "stepback.ledger": "log",
+        "stepback.record": "state",
         "boot.record": "state",
         "boot.resume": "state",
         "boot.environment": "",
@@ -206,7 +241,7 @@ def _process_faults(step: Step, fault: str) -> Cell:
             return "an orderly reboot loses no more than a power cut: that one stands at this step"
         return _case(step, fault, "hold", BASELINE, 60, extra={"how": fault})
     if step.name not in _FREEZES:
-        return "the process holds the same lock, or none, as at a step of its phase that is frozen"
+        return "the process holds the same lock, or none, as at another of its steps, which is frozen"
     frozen_s = {"arm": 8.0, "fire": 11.0, "prove": 18.0, "commit": 18.0}.get(step.phase, 4.0)
     end = {"activate": EITHER, "back.latch": BASELINE}.get(way.way, way.killed)
     if step.name == "check.read" or step.phase == "promote":
@@ -266,6 +301,8 @@ def _resource_fault(step: Step, fault: str) -> Cell:
     end = COMMITTED if fault == "reexec" and step.by != MONITOR and WAYS[step.name].way == "activate" else EITHER
     if fault == "reexec" and WAYS[step.name].way == "active":
         end = PROMOTED if step.phase == "promote" else WAYS[step.name].killed
+    if fault == "reexec" and WAYS[step.name].way == "raised":
+        end = COMMITTED
     return _case(step, fault, "shell", end, 60, command=command, undo=undo, undo_when="4" if undo else "")
 
 
@@ -514,8 +551,8 @@ FAULTS: t.Sequence[str] = (*PROCESS_FAULTS, *_RESOURCES, *FILE_FAULTS, *SINGLES,
 
 FAST = {
     "arm.environment x kill", "fire.restart x kill", "commit.record x kill", "check.read x kill", "watch.look x kill",
-    "watch.start x kill", "back.environment x kill", "back.restart x kill", "back.record x kill",
-    "watch.look x record.garbage", "back.latch x disk_full_state", "upgrade.switch x kill",
+    "watch.start x kill", "back.environment x kill", "back.pre_hook x kill", "back.restart x kill",
+    "back.record x kill", "watch.look x record.garbage", "back.latch x disk_full_state", "upgrade.switch x kill",
 }  # fmt: skip
 """The cases of every run; the others belong to the full form."""
 

@@ -21,6 +21,17 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "playbooks" / "collections")]
 
 from resilience import matrix  # noqa: E402
 
+PHASES: t.Mapping[str, str] = {
+    "arm": "`arm.previous` is a step of a raise: a safe canary at 10 % is about to go to 25 %.",
+    "hook": "An operator's commands around the restart of an activation. A play that is killed at `hook.after` has\n"
+    "left entries paused: the watchdog goes on for it.",
+    "stepback": "A canary at 25 % is violated, under `qsc_canary_rollback_to: previous_step`. Whatever is cut off\n"
+    "once the step back has begun ends at the baseline; committed is the fresh run of the step before, with one\n"
+    "`stepped_back` in the ledger.",
+    "promote": "A safe canary at its last step becomes the engine's own. Cut off after the record says `promoting`,\n"
+    "and before it says `promoted`, it ends at the baseline of before the first step.",
+}
+"""What has to be known of a phase."""
 RESULTS = ROOT / "build" / "resilience"
 PAGE = ROOT / "docs" / "resilience.md"
 
@@ -29,16 +40,20 @@ HEAD = """\
 
 Every step of the table `plugins/module_utils/qsc/steps.py` times every fault, on real hosts with systemd. The process
 that takes the step waits directly before it; there the fault happens, once. A host passes when it ends, within the
-bound, in one of two states, and stays there:
+bound, in one of three states, and stays there:
 
 - **baseline**: the engine runs without a canary variable, there is no drop-in and no environment file, also not in
   systemd's memory, the record is not in flight, the monitor's timer is stopped and the watchdog's runs;
-- **committed**: the record says active, the engine's process has exactly the canary's variables and acknowledged the
-  weights, both timers run, and the monitor's verdict is newer than the fault.
+- **committed**: the record says active, at 10 %, the engine's process has exactly the canary's variables and
+  acknowledged the weights, both timers run, and the monitor's verdict is newer than the fault;
+- **promoted**: as baseline, and the engine's own weights file holds the promoted weights.
 
-The ledger then has exactly one `rollback_executed` of the run, or one `canary_activated` and no rollback, and no entry
-twice; a second `qsc rollback` changes nothing. "either" means that both ends are right at that step: which one comes
-depends on who was first.
+The ledger then has exactly one `rollback_executed` of the run, or one `canary_activated` and no rollback, or one
+`promoted`, and no entry twice; a second `qsc rollback` changes nothing. "either" means that more than one end is right
+at that step: which one comes depends on who was first.
+
+Every case runs with hooks around each restart: what the pre-restart hook paused must go on at the end of every case,
+whoever was killed in between, and that changes nothing of where the host ended.
 
 Made by `make resilience`. Times are in seconds from the fault to the end state, with a check and a look of the watchdog
 every 3 s (30 s unless told otherwise) and an arming deadline of 5 to 15 s, which a killed activation waits for. A fault
@@ -75,7 +90,7 @@ def page(cases: t.Sequence[matrix.Case], found: t.Mapping[str, dict[str, t.Any]]
     )
     rows = []
     for title, chosen in groups:
-        for end in ("baseline", "committed"):
+        for end in ("baseline", "committed", "promoted"):
             seconds = [float(told["seconds"]) for case, told in good if chosen(case) and told["end"] == end]
             if seconds:
                 rows.append(
@@ -84,6 +99,8 @@ def page(cases: t.Sequence[matrix.Case], found: t.Mapping[str, dict[str, t.Any]]
     parts.append("| fault | end | cases | median s | maximum s |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n")
     for phase in dict.fromkeys(step.phase for step in matrix.STEPS):
         parts.append(f"## {phase}\n")
+        if phase in PHASES:
+            parts.append(f"{PHASES[phase]}\n")
         parts.append(
             "| step | fault | ended | end state | s | bound s | trigger in the ledger |\n|---|---|---|---|---|---|---|"
         )

@@ -72,6 +72,7 @@ def all_phases(*, full: bool) -> list[Phase]:
         _program("lint", "work", "tests/tools/lint.py", 600),
         _pytest("unit", "work", ["tests/unit", "tests/property"], 1200, full=full, each_test=False),
         _pytest("integration", "work", ["tests/integration"], 1200, full=full, each_test=False),
+        _pytest("awx", "work", ["tests/awx"], 900, full=full, each_test=False),
         _program("sanity", "work", "tests/tools/sanity.py", 900),
         _program("pythons", "work", "tests/tools/pythons.py", 1800, full_only=True),
         _program("defects", "work", "tests/defects/run.py", 3600, *more),

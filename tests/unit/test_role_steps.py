@@ -51,3 +51,58 @@ def test_bad_steps_are_refused_with_their_value(told: list[t.Any], number: int) 
 
 def test_a_verdict_may_be_as_old_as_a_safe_run_is_held(told: list[t.Any]) -> None:
     assert float(told[0][2]) == 6 * 3600
+
+
+@pytest.fixture(scope="module")
+def rollouts(root: Path, clean_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[t.Any]:
+    """[objections of the preflight, of the rollout, approvals and windows of the settings] for each of CASES."""
+    folder = tmp_path_factory.mktemp("rollouts")
+    role = root / "roles/qsc_canary"
+    [first] = yaml.safe_load((role / "tasks/preflight.yml").read_text())
+    second = yaml.safe_load((role / "tasks/rollout.yml").read_text())[1]
+    tasks = []
+    for number, (changes, _word) in enumerate(CASES):
+        for check in (first, second):
+            wanted = (
+                "{{ [_qsc_canary_objections, _qsc_canary_settings.approvals, _qsc_canary_settings.freeze_windows] }}"
+            )
+            name = f"{number}-{'first' if check is first else 'second'}.json"
+            copy = {"content": wanted, "dest": str(folder / name), "mode": "0600"}
+            tasks.append({"ansible.builtin.copy": copy, "vars": {**check["vars"], **changes}})
+    files = [str(role / "defaults/main.yml"), str(role / "vars/main.yml")]
+    evaluate(folder, {"vars_files": files, "tasks": tasks}, clean_environment)
+    return [
+        [json.loads((folder / f"{number}-{which}.json").read_text()) for which in ("first", "second")]
+        for number in range(len(CASES))
+    ]
+
+
+WINDOW = {"from": "22:00", "to": "06:00", "timezone": "Europe/Berlin"}
+CASES: t.Sequence[tuple[dict[str, t.Any], str]] = [
+    ({}, ""),
+    ({"qsc_canary_approvals": ["1.0", 0.5], "qsc_canary_freeze_windows": [WINDOW]}, ""),
+    ({"qsc_canary_approvals": [0.5, 0.3]}, "qsc_canary_approvals must be some of qsc_canary_steps"),
+    (
+        {"qsc_canary_rollout": "fly"},
+        "qsc_canary_rollout (-e rollout=) must be reconcile, pause, resume, approve or abort",
+    ),
+    ({"qsc_canary_rollout": "pause"}, "Say why it is paused, such as -e reason=holidays."),
+    ({"qsc_canary_rollout": "pause", "qsc_canary_reason": "holidays"}, ""),
+    ({"qsc_canary_rollout": "approve"}, "Name the share that is approved, such as -e approve=0.5; it is 0."),
+    ({"qsc_canary_rollout": "approve", "qsc_canary_approve": "50"}, "Name the share that is approved"),
+    ({"qsc_canary_rollout": "approve", "qsc_canary_approve": "0.5"}, ""),
+    ({"qsc_canary_approve": "0.5"}, "To approve a step: -e rollout=approve -e approve=0.5."),
+]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_what_a_rollout_refuses_by_itself(rollouts: list[t.Any], number: int) -> None:
+    word = CASES[number][1]
+    said = [text for found in rollouts[number] for text in found[0]]
+    assert len(said) == bool(word), said
+    assert all(text.startswith(word) for text in said)
+
+
+def test_what_a_rollout_tells_the_host(rollouts: list[t.Any]) -> None:
+    assert [found[1:] for found in rollouts[0]] == [[[], []]] * 2
+    assert rollouts[1][0][1:] == [[0.5, 1.0], [WINDOW]]

@@ -17,6 +17,7 @@ import sys
 import typing as t
 from pathlib import Path
 
+from . import command_rollout
 from .errors import BadInput, QscError, RecordUnreadable
 from .files import read_bounded
 from .settings import DrillPaths, Paths, Settings
@@ -34,9 +35,6 @@ OK, VIOLATION, ERROR, WAITING, PAGED = 0, 1, 2, 4, 5
 
 _LONGEST_WAIT_S = 90 * 86_400.0
 
-CLIENT_KEY = "redis-client-key"
-"""The name of the monitor's credential with the key to the client's certificate: the key itself stays root's."""
-
 DESCRIPTION = """\
 One model of the ensemble runs as a canary; this command shows and ends such a run on this host.
 
@@ -48,16 +46,21 @@ One model of the ensemble runs as a canary; this command shows and ends such a r
   qsc backtest --model M  how would runs of M have ended on recorded telemetry?
   qsc scoreboard        the monitor's last report
   qsc rollback          restore the baseline now, and prove it (root)
+  qsc rollout           the next step of a staged rollout; pause, resume, approve, abort (root)
   qsc log               what happened on this host
   qsc log --verify      is every line of it as it was written?
   qsc acknowledge       close a page: a rollback could not be proven, and you know why (root)
+  qsc evidence          write all that is known of a run into one archive (root)
+  qsc replay FILE       judge every check of such an archive again; needs no host
   qsc drill             rehearse the way back on a scratch unit, never on the engine (root)
 
 A canary is started from the controller: ansible-playbook playbooks/activate.yml -e model=M"""
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive, 5 a human is needed;
-of gate: 0 pass, 2 fail or error, 3 collection complete; of drill: 0 passed, 1 failed, 2 error;
+of gate: 0 pass, 2 fail or error, 3 collection complete; of rollout: 0 done or a step is due, 4 waiting,
+5 stopped; of drill: 0 passed, 1 failed, 2 error;
+of replay: 0 equal, 1 differs, 2 unreadable, 4 equal as far as it could be judged again;
 of status --watch --timeout S: 0 safe or promoted, 1 rolled back by a violation, 2 error or no run to wait for,
 4 still running after S seconds, inconclusive, or ended without a conclusion, 5 a human is needed, 130 Ctrl-C"""
 
@@ -150,6 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     rollback = add("rollback", "restore the baseline now and prove it; does nothing where it already runs")
     rollback.add_argument("--id", default="", help="end this run only; refused when another one is in flight")
     rollback.add_argument("--reason", default="", help="why, for the ledger")
+    rollout = add("rollout", "show the next step of a staged rollout; pause, resume, approve or abort it")
+    command_rollout.add_arguments(rollout)
     log = add("log", "print the ledger")
     log.add_argument("-n", type=int, default=20, metavar="N", help="the newest N entries (default 20; 0: all)")
     log.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -163,6 +168,14 @@ def _parser() -> argparse.ArgumentParser:
     drill = add("drill", "rehearse activation, violation and rollback on a scratch unit, never on the engine")
     drill.add_argument("--json", action="store_true", help="the result as JSON")
     drill.add_argument("--clean", action="store_true", help="only remove what a drill that was killed has left")
+    evidence = add("evidence", "write one archive of all that is known about a run, and log its digest")
+    evidence.add_argument("id", nargs="?", default="", metavar="ID", help="the run (default: the newest one)")
+    evidence.add_argument("--output", default="", metavar="PATH", help="default: qsc-evidence-ID.tar.gz, here")
+    evidence.add_argument("--no-journal", action="store_true", help="leave the journal of engine and guards out")
+    evidence.add_argument("--json", action="store_true", help="what was written, as JSON")
+    replay = add("replay", "judge every check of an archive of evidence again and say whether the verdicts are equal")
+    replay.add_argument("file", metavar="FILE", help="what qsc evidence has written; needs no host, no root, no Redis")
+    replay.add_argument("--json", action="store_true", help="the answer as JSON, with every difference")
     unit = add("unit", "for the systemd units alone")
     unit.add_argument("name", choices=tuple(_UNITS))
     unit.add_argument("--drill", action="store_true", help="under a drill, for its scratch engine")
@@ -241,18 +254,9 @@ def _actor() -> str:
 
 
 def _connection(settings: Settings, paths: Paths) -> Connection:
-    """How to reach Redis: the settings, with password and key of systemd's credentials or, for root, of their files."""
-    from .judge.connection import Connection
+    from .credentials import connection
 
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(folder) / paths.password.name if folder else paths.password
-    try:
-        password = read_bounded(path, 1 << 16).decode()
-    except FileNotFoundError:
-        password = ""
-    key = Path(folder) / CLIENT_KEY if folder else None
-    own = {"client_key_file": str(key)} if key is not None and key.exists() else {}
-    return Connection.from_dict({**settings.connection, **own}, password=password)
+    return connection(settings, paths)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -471,7 +475,8 @@ class _Progress:
 
     _WIDTH = 30
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "runs") -> None:
+        self._what = what
         self._shown = sys.stderr.isatty()
         self._parts = -1
 
@@ -489,7 +494,7 @@ class _Progress:
             return
         self._parts = parts
         full = self._WIDTH * done // total
-        sys.stderr.write(f"\r[{'#' * full}{'.' * (self._WIDTH - full)}] {done} of {total} runs")
+        sys.stderr.write(f"\r[{'#' * full}{'.' * (self._WIDTH - full)}] {done} of {total} {self._what}")
         sys.stderr.flush()
 
 
@@ -521,6 +526,17 @@ def _rollback(options: argparse.Namespace) -> int:
     outcome = roll_back(_guard_host(), finding, canary_id=options.id)
     say("\n".join(outcome.lines()))
     return OK
+
+
+def _rollout(options: argparse.Namespace) -> int:
+    if options.what != command_rollout.SHOW and os.geteuid() != 0:
+        raise BadInput(f"to {options.what} a rollout needs root", remedy=f"Run: sudo qsc rollout {options.what}")
+    aborts = options.what == command_rollout.ABORT
+    if aborts:
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # as for a rollback
+    code, lines = command_rollout.run(options, _guard_host() if aborts else _host())
+    say("\n".join(lines))
+    return code
 
 
 def _log(options: argparse.Namespace) -> int:
@@ -572,6 +588,33 @@ def _drill(options: argparse.Namespace) -> int:
     lines = drill_lines(report)
     say(json.dumps({**report, "lines": lines}, indent=1) if options.json else "\n".join(lines))
     return OK if report["passed"] else VIOLATION
+
+
+def _evidence(options: argparse.Namespace) -> int:
+    from . import command_evidence
+    from .tell.evidence import evidence_lines
+
+    command_evidence.needs_root()
+    host = _guard_host()
+    written = command_evidence.write(
+        host,
+        lambda: _connection(host.settings, host.paths),
+        canary_id=options.id,
+        output=options.output,
+        journal=not options.no_journal,
+    )
+    say(json.dumps(written, indent=1) if options.json else "\n".join(evidence_lines(written)))
+    return WAITING if "decisions.jsonl" in written["absent"] else OK
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from . import command_evidence
+    from .tell.evidence import replay_lines
+
+    with _Progress("checks") as tick:
+        told = command_evidence.replay(options.file, tick)
+    say(json.dumps(told, indent=1) if options.json else "\n".join(replay_lines(told)))
+    return command_evidence.code_of(told)
 
 
 def _unit(options: argparse.Namespace) -> int:
@@ -651,8 +694,14 @@ SUBCOMMANDS: t.Mapping[str, t.Callable[[argparse.Namespace], int]] = {
     "backtest": _backtest,
     "scoreboard": _scoreboard,
     "rollback": _rollback,
+    "rollout": _rollout,
     "log": _log,
     "acknowledge": _acknowledge,
     "drill": _drill,
+    "evidence": _evidence,
+    "replay": _replay,
     "unit": _unit,
 }
+
+if __name__ == "__main__":  # python3 -m qsc.command, where nothing is installed
+    raise SystemExit(main())

@@ -29,6 +29,15 @@ class Refused(QscError):
     """The request is well-formed but must not be carried out now; nothing was changed."""
 
 
+class NotYet(Refused):
+    """Refused now, but not for good: time or an operator's word lifts it. ``until``: when at the latest that, or
+    something else, happens by itself, in s since 1970; 0 where nothing does."""
+
+    def __init__(self, message: str, *, remedy: str = "", until: float = 0.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.until = until
+
+
 class Busy(Refused):
     """Another process of this host is at work on the same canary."""
 

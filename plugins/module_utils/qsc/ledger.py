@@ -319,6 +319,13 @@ class Ledger:
                 return entry
         return None
 
+    def slice(self, wanted: t.Callable[[Entry], bool]) -> list[bytes]:
+        """The lines, as they are, from the first entry that is wanted to the last one, and the one after it, which
+        holds the digest of that: so all links between them can be followed. Raises OSError."""
+        lines = list(self._logged(oldest=True))
+        places = [place for place, (_line_of, entry) in enumerate(lines) if wanted(entry)]
+        return [line for line, _entry in lines[places[0] : places[-1] + 2]] if places else []
+
     def waiting(self) -> list[Entry]:
         """The entries that wait for room on the disk, oldest first. Raises OSError."""
         try:
@@ -463,6 +470,22 @@ def _cut(path: Path, count: int, end: bytes = b"") -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def broken_links(lines: t.Sequence[bytes]) -> list[str]:
+    """What is wrong with lines that followed one another in a ledger, as sentences."""
+    found: list[str] = []
+    before: tuple[int, str] | None = None
+    for number, line in enumerate(lines, 1):
+        entry = _linked(line)
+        if entry is None:
+            found.append(f"line {number} is not an entry of the ledger")
+            before = None
+            continue
+        if before is not None and (entry["sequence"], entry["previous"]) != before:
+            found.append(f"line {number} (sequence {entry['sequence']}) does not follow the line before it")
+        before = entry["sequence"] + 1, digest_bytes(line)
+    return found
 
 
 # --- verification

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .errors import BadInput
 from .files import read_json
+from .freeze import checked_windows
 
 ENVIRONMENT = {
     "weights": "QSC_CANARY_WEIGHTS",
@@ -41,6 +42,10 @@ CONNECTION_KEYS = (
     "timeout_s",
 )
 """What may stand in ``connection``. The password is not among them: it is a credential, never a setting."""
+
+
+OPERATOR_KEYS = ("approvals", "freeze_windows", "steps")
+"""What an operator may change while a run is in flight: no guard of a run reads it, only who takes the next step."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,10 @@ class Paths:
     @property
     def freeze(self) -> Path:
         return self._at("etc/qsc_canary/freeze")
+
+    @property
+    def rollout(self) -> Path:
+        return self.state / "rollout.json"
 
     @property
     def checks(self) -> Path:
@@ -292,6 +301,8 @@ class Settings:
     breaker_rollbacks: int = 3
     breaker_window_s: float = 86400.0
     steps: t.Sequence[float] = (0.10, 0.25, 0.50, 1.00)
+    approvals: t.Sequence[float] = ()
+    freeze_windows: t.Sequence[t.Mapping[str, t.Any]] = ()
     rollback_to: str = "baseline"
     pre_restart: str = ""
     post_restart: str = ""
@@ -323,6 +334,12 @@ class Settings:
                 "an inconclusive run could not be extended",
                 remedy="Give a longer one (qsc_canary_max_monitor_hours), or inconclusive: rollback or hold.",
             )
+        for share in settings.approvals:
+            if not any(same_share(share, step) for step in settings.steps):
+                raise BadInput(
+                    f"approvals={list(settings.approvals)!r:.80}: {share:g} is none of the steps",
+                    remedy=f"Use some of steps={list(settings.steps)!r:.80} (qsc_canary_approvals, qsc_canary_steps).",
+                )
         if len(set(settings.environment.values())) != len(ENVIRONMENT):
             raise BadInput(
                 f"environment={dict(settings.environment)!r} gives one name twice", remedy="Give four names."
@@ -383,8 +400,12 @@ def _checked(key: str, value: t.Any) -> t.Any:
         return value
     if key in ("match", "aliases", "environment"):
         return _texts(key, value)
-    if key == "steps":
-        return _steps(value)
+    if key == "steps" or (key == "approvals" and value not in ([], ())):
+        return _shares(key, value)
+    if key == "approvals":
+        return []
+    if key == "freeze_windows":
+        return checked_windows(value)
     if key == "limits":
         if not isinstance(value, dict):
             raise BadInput(f"limits={value!r:.80} is not a dictionary", remedy="Give {name: number}.")
@@ -464,8 +485,13 @@ def _number(key: str, value: t.Any, low: float, high: float, unit: str) -> float
     return float(value)
 
 
-def _steps(value: t.Any) -> list[float]:
-    """The shares a canary is raised to, one after the other."""
+def same_share(one: float, other: float) -> bool:
+    """Whether two shares of the ensemble are one: to half a millionth, as weights are written."""
+    return abs(one - other) <= 0.5e-6
+
+
+def _shares(key: str, value: t.Any) -> list[float]:
+    """The shares a canary is raised to, one after the other, or those of them that need an approval."""
     good = isinstance(value, (list, tuple)) and bool(value)
     numbers = [] if not good else [item for item in value if isinstance(item, (int, float)) and item is not True]
     if (
@@ -475,8 +501,8 @@ def _steps(value: t.Any) -> list[float]:
         or any(after - before < 1e-6 for before, after in zip(numbers, numbers[1:]))
     ):
         raise BadInput(
-            f"steps={value!r:.80} are not shares of the ensemble in ascending order",
-            remedy="Use numbers above 0 and up to 1 (qsc_canary_steps), as [0.10, 0.25, 0.50, 1.00].",
+            f"{key}={value!r:.80} are not shares of the ensemble in ascending order",
+            remedy=f"Use numbers above 0 and up to 1 (qsc_canary_{key}), as [0.10, 0.25, 0.50, 1.00].",
         )
     return [float(item) for item in numbers]
 

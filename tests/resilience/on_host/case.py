@@ -7,6 +7,7 @@
     case.py run JSON       the whole case; the last line printed is its result as JSON
     case.py after JSON     the end of a case whose host was cut off, after the boot
     case.py activate JSON  an activation by the functions that the modules call
+    case.py raise JSON     the next step of a safe canary, the same way
     case.py promote JSON   a promotion at the last step, by the function that the module calls
     case.py install JSON   an installation that differs in code, credential, units or settings
 
@@ -44,10 +45,16 @@ OWN_WEIGHTS = Path("/etc/quantum/model_weights.json")
 VERDICT = STATE / "monitor" / "verdict.json"
 LEDGER = Path("/var/log/qsc_canary/qsc_canary.jsonl")
 MEMORY = Path("/opt/qsc-fault/memory.json")
+PAUSED = Path("/opt/qsc-fault/paused")
+"""What the pre-restart hook of every case makes, and the post-restart hook removes."""
+HOOK_OPEN = STATE / "hook_open.json"
 IN_FLIGHT = ("arming", "active", "rolling_back")
 MODEL = "patchtst"
 HOLDS_S = 4.5
 """s: an end state must hold for more than one look of the watchdog."""
+TENTH, QUARTER = 0.10, 0.25
+UNPAUSED_S = 85.0
+"""s: a play that was killed is given a minute and the hook's own time; then the watchdog goes on for it."""
 TOLD_S = 10.0
 """s: what found no room in the ledger is there after some looks of the watchdog."""
 
@@ -115,10 +122,10 @@ def variables(pid: int) -> dict[str, str] | None:
     return {key: value for key, value in pairs.items() if key.startswith("QSC_CANARY")}
 
 
-def look(since: float) -> tuple[str, str]:
+def look(since: float, share: float = TENTH) -> tuple[str, str]:
     """("baseline" | "committed" | "promoted" | "between", what is seen).
 
-    ``since``: boot time after which a verdict is new.
+    ``since``: boot time after which a verdict is new; ``share``: what a committed canary has.
     """
     engine, watch_timer, check_timer = show_all(
         (UNIT, "qsc-watchdog.timer", "qsc-monitor.timer"), "ActiveState", "SubState", "MainPID", "DropInPaths"
@@ -144,7 +151,7 @@ def look(since: float) -> tuple[str, str]:
         seen += f", own weights {own}"
     if found and state == "active" and watchdog == "active" and monitor == "active":
         wanted = {
-            "QSC_CANARY_MODEL": MODEL, "QSC_CANARY_TRAFFIC": "0.10",
+            "QSC_CANARY_MODEL": MODEL, "QSC_CANARY_TRAFFIC": f"{share:.2f}",
             "QSC_CANARY_WEIGHTS": str(STATE / "weights.json"), "QSC_CANARY_ACK": "/run/qsc_canary/ack/ack.json",
         }  # fmt: skip
         verdict = read_json(VERDICT)
@@ -156,9 +163,10 @@ def look(since: float) -> tuple[str, str]:
             and verdict.get("canary_id") == record["id"]
             and float(verdict.get("checked_boot", 0)) > since
         )
-        if found == wanted and loaded and fresh and DROPIN.exists() and ENVIRONMENT.exists():
+        there = DROPIN.exists() and ENVIRONMENT.exists()
+        if found == wanted and record["weight"] == share and loaded and fresh and there:
             return "committed", seen
-        seen += f", loaded {loaded}, verdict {'new' if fresh else 'old'}"
+        seen += f" at {record['weight']}, loaded {loaded}, verdict {'new' if fresh else 'old'}"
     return "between", seen
 
 
@@ -170,6 +178,9 @@ AS_INSTALLED = f"""
     cmp -s {SAVED}/model_weights.json /etc/quantum/model_weights.json \\
         || cp -a {SAVED}/model_weights.json /etc/quantum/
     rm -f /etc/quantum/*.changed /etc/quantum/*.before
+    if ! cmp -s {SAVED}/control.json /etc/quantum/control.json; then
+        cp -a {SAVED}/control.json /etc/quantum/.control.new; mv /etc/quantum/.control.new /etc/quantum/control.json
+    fi
     rm -f /run/qsc_canary/page* /run/qsc_canary/rollback_tries* {STATE}/page*
     if [ "$(readlink current)" != "$(cat {SAVED}/digest)" ]; then
         ln -sfn "$(cat {SAVED}/digest)" current
@@ -222,6 +233,8 @@ class Line:
         with line, contextlib.suppress(OSError, ValueError):
             said = json.loads(line.recv(4096))
             self.steps.append(said["step"])
+            if self.armed.is_set() and said["step"] in self.case.get("meanwhile", {}):
+                shell(self.case["meanwhile"][said["step"]], check=True)
             if self.armed.is_set() and said["step"] == self.case["step"] and not self.fired.is_set():
                 self.fire(int(said["pid"]))
             line.sendall(b"go")
@@ -258,9 +271,12 @@ def reset() -> None:
 
     shell(f"umount -l {STATE} {LEDGER.parent} /etc /var; {AS_INSTALLED}")
     host = Host(settings=Settings.load(Path("/etc/qsc_canary/config.json")), actor="between two cases")
-    roll_back(host, Finding("manual", "between two cases"))
+    found = roll_back(host, Finding("manual", "between two cases"))
+    if found.record is not None and found.record.live:  # a violation of the case before led to a step back
+        roll_back(host, Finding("manual", "between two cases"))
     with host.lock():
-        for path in (RECORD, STATE / "weights.json", STATE / "baseline.json", LEDGER, *STATE.glob("record.json.*")):
+        kept = (STATE / name for name in ("weights.json", "baseline.json", "previous.json"))
+        for path in (RECORD, *kept, HOOK_OPEN, PAUSED, LEDGER, *STATE.glob("record.json.*")):
             qsc.files.remove(path)
         for path in (*LEDGER.parent.iterdir(), *STATE.glob("ledger_*"), *Path("/run/qsc_canary").glob("ledger_*")):
             path.unlink()
@@ -319,6 +335,10 @@ def go(case: dict[str, t.Any]) -> dict[str, t.Any]:
         if way != "activate":
             if case.get("ready"):
                 await_true("the host is ready", lambda: shell(case["ready"]) == 0, 40)
+            if way == "raised":
+                # refused where the last check came too late on a busy machine: asked again, as an operator would
+                await_true("the raise is taken", lambda: spawn("raise", case).wait(60) == 0, 40)
+                await_true("the second step is watched", lambda: look(0, QUARTER)[0] == "committed", 20)
             line.armed.set()
             if case.get("trigger"):
                 shell(case["trigger"], check=True)
@@ -387,7 +407,21 @@ def ended(
     while wrong and time.monotonic() < end:  # an entry may still wait for room on the disk
         time.sleep(0.5)
         wrong = story(case, state)
+    wrong = wrong or still_paused(case, state)
     return result(case, line, state, seen, first, wrong or again(state), engine_s)
+
+
+def still_paused(case: dict[str, t.Any], state: str) -> str:
+    """What was paused for a restart goes on, whoever was killed in between, and that changes nothing else."""
+    end, waited = time.monotonic() + UNPAUSED_S, False
+    while PAUSED.exists() or HOOK_OPEN.exists():
+        if time.monotonic() > end:
+            return f"what was paused is still paused: {PAUSED.exists()}, {HOOK_OPEN.exists()}: {read_json(HOOK_OPEN)}"
+        waited = True
+        time.sleep(0.3)
+    if waited and (look(0)[0] != state or story(case, state)):
+        return f"going on changed something: {look(0)[1]}; {story(case, state)}"
+    return ""
 
 
 def result(
@@ -395,7 +429,7 @@ def result(
 ) -> dict[str, t.Any]:
     """What the harness is told."""
     steps = line.steps if line is not None else []
-    executed = [entry for entry in entries() if entry["action"] == "rollback_executed"]
+    executed = [entry for entry in entries() if entry["action"] in ("rollback_executed", "stepped_back")]
     return {
         "reached": True, "end": end, "seen": seen, "seconds": round(seconds, 2), "wrong": wrong, "engine_s": engine_s,
         "trigger": str(executed[0].get("trigger")) if executed else "",
@@ -411,7 +445,9 @@ def story(case: dict[str, t.Any], state: str) -> str:
     record = read_json(RECORD)
     canary = record["id"] if isinstance(record, dict) else ""
     keys = [
-        (entry["action"], entry.get("canary_id"), (entry.get("proof") or {}).get("invocation_id")) for entry in told
+        (entry["action"], entry.get("canary_id"), (entry.get("proof") or {}).get("invocation_id"))
+        for entry in told
+        if entry["action"] != "hook_run"  # a hook may run twice
     ]
     if len(set(keys)) != len(keys):
         return f"an entry stands twice in the ledger: {[key[:2] for key in keys]}"
@@ -420,7 +456,7 @@ def story(case: dict[str, t.Any], state: str) -> str:
         return "" if named == ["promoted"] else f"the ledger does not tell of a promotion: {named}"
     if state == "committed":
         activated = [entry for entry in told if entry["action"] == "canary_activated"]
-        if executed or len(activated) != 1:
+        if executed or len(activated) != 1 or not stepped_to(case, told, canary):
             return f"the ledger does not tell of a running canary: {[entry['action'] for entry in told]}"
         return ""
     wanted = 1 if canary or case.get("lost_record") else 0
@@ -429,6 +465,20 @@ def story(case: dict[str, t.Any], state: str) -> str:
     if case.get("trigger_is") and executed and executed[0].get("trigger") not in case["trigger_is"]:
         return f"the trigger is {executed[0].get('trigger')}, not {' or '.join(case['trigger_is'])}"
     return ""
+
+
+def stepped_to(case: dict[str, t.Any], told: t.Sequence[dict[str, t.Any]], canary: str) -> bool:
+    """Whether a canary that was raised, violated and is committed now has stepped back once, to the run that runs."""
+    if case["way"] != "raised":
+        return True
+    raised, stepped = (
+        [entry for entry in told if entry["action"] == action] for action in ("canary_promoted_step", "stepped_back")
+    )
+    return (
+        len(raised) == len(stepped) == 1
+        and stepped[0]["to_canary_id"] == canary
+        and stepped[0]["canary_id"] == raised[0]["canary_id"]
+    )
 
 
 def again(state: str) -> str:
@@ -461,24 +511,78 @@ def gate() -> dict[str, t.Any]:
     }  # fmt: skip
 
 
-def activate(case: dict[str, t.Any]) -> int:
-    """The role's steps of an activation, by the functions that its modules call; its rescue too."""
-    from qsc.errors import QscError
-    from qsc.files import write_atomic
-    from qsc.guard import activation, rollback, systemd
+def driver(case: dict[str, t.Any]) -> t.Any:
+    """The host as an operator's module sees it, with the settings of the case."""
     from qsc.guard.host import Host
-    from qsc.judge.connection import Connection
-    from qsc.judge.stream import StreamReader
     from qsc.settings import Paths, Settings
 
     paths = Paths()
     settings = dataclasses.replace(Settings.load(paths.config), **case.get("settings", {}))
-    host = Host(settings=settings, paths=paths, actor="driver")
-    request = activation.Request(MODEL, 0.10, baseline_path="/etc/quantum/model_weights.json", gate=gate())
-    _plan, record = activation.arm(host, request)
+    return Host(settings=settings, paths=paths, actor="driver")
+
+
+def step_gate() -> dict[str, t.Any]:
+    """What a gate says of the telemetry since the step that runs."""
+    return {**gate(), "cutover": {"id": read_json(RECORD)["since"]["id"], "time": "2026-01-10T05:43:15.000Z"}}
+
+
+def activate(case: dict[str, t.Any]) -> int:
+    """The role's steps of an activation, by the functions that its modules call; its rescue too."""
+    from qsc.guard import activation, hooks
+
+    host = driver(case)
+    request = activation.Request(MODEL, TENTH, baseline_path=str(OWN_WEIGHTS), gate=gate())
+    about = hooks.About("activate", "", MODEL, TENTH)
+    return between_hooks(host, about, lambda: activation.arm(host, request)[1], "dropin.conf")
+
+
+def raise_step(case: dict[str, t.Any]) -> int:
+    """The same of the next step of a canary that is safe."""
+    from qsc.guard import hooks, promotion
+
+    host = driver({"settings": {**case.get("settings", {}), **case.get("raised", {})}})
+    request = promotion.Request(gate=step_gate())
+    about = hooks.About("raise", "", MODEL, QUARTER)
+    return between_hooks(host, about, lambda: promotion.raise_step(host, request)[1], "dropin-raised.conf")
+
+
+def between_hooks(host: t.Any, about: t.Any, arm: t.Callable[[], t.Any], dropin: str) -> int:
+    """An operator's step between its hooks, as the role takes it. Returns 2 when the step failed, 3 or 4 for a hook."""
+    from qsc.errors import QscError
+    from qsc.guard import hooks
+
+    try:
+        hooks.before_restart(host, about)
+    except (OSError, QscError) as error:
+        print(f"before: {error}", flush=True)
+        return 3
+    try:
+        code = under_lease(host, arm(), dropin)
+    except (OSError, QscError) as error:
+        print(f"arm: {error}", flush=True)
+        code = 2
+    try:
+        ran = hooks.after_restart(host)
+        problem = hooks.failed(ran, host) if ran is not None else ""
+    except (OSError, QscError) as error:
+        problem = str(error)
+    if problem:
+        print(f"after: {problem}", flush=True)
+    return 4 if problem else code
+
+
+def under_lease(host: t.Any, record: t.Any, dropin: str) -> int:
+    """Drop-in, restart, marker and proof of a run that is armed; the way back when one of them fails."""
+    from qsc.errors import QscError
+    from qsc.files import write_atomic
+    from qsc.guard import activation, rollback, systemd
+    from qsc.judge.connection import Connection
+    from qsc.judge.stream import StreamReader
+
+    settings = host.settings
     try:
         launch.listen("fire.dropin")
-        write_atomic(DROPIN, Path("/opt/qsc-fault/dropin.conf").read_bytes())
+        write_atomic(DROPIN, Path(f"/opt/qsc-fault/{dropin}").read_bytes())
         launch.listen("fire.restart")
         systemd.daemon_reload()
         systemd.restart(UNIT)
@@ -503,16 +607,9 @@ def promote(case: dict[str, t.Any]) -> int:
     """The last step of a promotion, by the function that the module calls."""
     from qsc.errors import QscError
     from qsc.guard import promotion
-    from qsc.guard.host import Host
-    from qsc.settings import Paths, Settings
 
-    paths = Paths()
-    settings = dataclasses.replace(Settings.load(paths.config), **case.get("settings", {}))
-    cutover = {"id": read_json(RECORD)["since"]["id"], "time": "2026-01-10T05:43:15.000Z"}
     try:
-        promotion.promote(
-            Host(settings=settings, paths=paths, actor="driver"), promotion.Request(gate={**gate(), "cutover": cutover})
-        )
+        promotion.promote(driver(case), promotion.Request(gate=step_gate()))
     except (OSError, QscError) as error:
         print(f"promotion: {error}", flush=True)
         return 2
@@ -536,10 +633,10 @@ def install(case: dict[str, t.Any]) -> int:
 
 
 def main() -> int:
-    """One of the five."""
+    """One of the six."""
     what, case = sys.argv[1], json.loads(sys.argv[2])
     launch.load(case.get("code", launch.CODE) if what == "install" else launch.CODE)
-    own = {"activate": activate, "install": install, "promote": promote}
+    own = {"activate": activate, "raise": raise_step, "install": install, "promote": promote}
     if what in own:
         return own[what](case)
     with open("/run/qsc-fault.lock", "w") as lock:  # one case at a time

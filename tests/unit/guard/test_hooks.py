@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import steps
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, NotProven, Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
     hooks,
@@ -151,6 +152,32 @@ def test_a_mark_that_cannot_be_read_is_due(hooked: Machine, content: str) -> Non
     assert not hooked.paths.hook_open.exists()
 
 
+@pytest.mark.parametrize("during", [PRE, POST])
+def test_a_play_that_pauses_while_another_step_ends_stays_due(
+    hooked: Machine, monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    """The hooks of two plays, or of a play and a rollback, run into each other."""
+    hooks.before_restart(hooked.host, ABOUT)
+    run, other = systemd.run_command, []
+
+    def meet(argv: t.Sequence[str], **options: t.Any) -> systemd.Ran:
+        ran = run(argv, **options)
+        if argv[0] == during and not other:
+            other.append(during)
+            (hooks.after_restart if during == PRE else lambda host: hooks.before_restart(host, ABOUT))(hooked.host)
+        return ran
+
+    monkeypatch.setattr(systemd, "run_command", meet)
+    if during == PRE:  # the second play pauses, and the first one ends before that is over
+        hooks.before_restart(hooked.host, ABOUT)
+    else:  # the first play ends, and the second one pauses before that is over
+        hooks.after_restart(hooked.host)
+    assert hooked.paths.hook_open.exists(), "the second play is still to come to its end"
+    hooks.after_restart(hooked.host)
+    assert programs(hooked)[-1] == POST
+    assert not hooked.paths.hook_open.exists()
+
+
 # --- a rollback
 
 
@@ -214,6 +241,48 @@ def test_a_rollback_that_is_tried_again_pauses_once(hooked: Machine) -> None:
     hooked.leaked = {}
     rollback.roll_back(hooked.host, rollback.Finding("manual", "test"))
     assert programs(hooked) == [PRE, POST]
+
+
+def test_what_a_killed_play_paused_goes_on_with_the_rollback_that_ends_its_run(hooked: Machine) -> None:
+    hooks.before_restart(hooked.host, ABOUT)
+    hooked.arm()  # and killed before the restart: the engine has never left its baseline
+    rollback.roll_back(hooked.host, rollback.Finding("arming_expired", "test"))
+    hooked.check_baseline()
+    assert programs(hooked) == [PRE, POST]
+    assert not hooked.paths.hook_open.exists()
+
+
+def test_a_rollback_that_was_killed_after_its_restart_closes_its_hook_with_the_next_try(
+    hooked: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooked.run_canary()
+
+    def killed(name: str) -> None:
+        if name == "back.post_hook":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "listener", killed)
+    with pytest.raises(KeyboardInterrupt):
+        rollback.roll_back(hooked.host, rollback.Finding("manual", "test"))
+    monkeypatch.setattr(steps, "listener", None)
+    assert programs(hooked) == [PRE]
+    outcome = rollback.roll_back(hooked.host, rollback.Finding("manual", "test"))
+    hooked.check_baseline()
+    assert (outcome.restarted, programs(hooked)) == (False, [PRE, POST])
+
+
+def test_a_mark_that_cannot_be_removed_stops_no_rollback(hooked: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooked.arm()
+    hooked.paths.hook_open.write_text("{")
+    host = replace(hooked.host, settings=replace(hooked.host.settings, post_restart=""))
+
+    def readonly(_path: Path) -> t.NoReturn:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(hooks, "remove", readonly)
+    outcome = rollback.roll_back(host, rollback.Finding("arming_expired", "test"))
+    hooked.check_baseline()
+    assert any("Read-only file system" in note for note in outcome.notes)
 
 
 def test_nothing_to_restart_nothing_to_pause(hooked: Machine) -> None:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import typing as t
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc import record as re
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, RecordUnreadable, Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install as i
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger, verify
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import OPERATOR_KEYS, Paths, Settings
 from helpers.samples import UNIT, make_record
 
 SECRET = "hunter2-secret"
@@ -82,6 +83,8 @@ def test_install(paths: Paths, umask: int) -> None:
         **SETTINGS.to_dict(),
         "ignore_models": ["fallback"],
         "steps": [0.1, 0.25, 0.5, 1.0],
+        "approvals": [],
+        "freeze_windows": [],
     }
     assert paths.password.read_text() == SECRET
     assert mode(paths.password) == 0o600
@@ -370,6 +373,47 @@ def test_the_settings_of_a_run_in_flight_do_not_change(tmp_path: Path, state: st
         with pytest.raises(Refused, match="the settings of its guards cannot change now"):
             action(other, "secret", paths)
     assert Settings.load(paths.config).connection == {}
+
+
+OTHERS: dict[str, t.Any] = {  # of each setting a value that is not the default one
+    "environment": {"weights": "W", "model": "M", "traffic": "T", "ack": "A"}, "connection": {"login_port": 6380},
+    "match": {"a": "b"}, "aliases": {"a": "b"}, "ignore_models": ["x"], "limits": {"start_grace": 1.0},
+    "engine_unit": "other.service", "stream": "other", "policy": "sequential", "inconclusive": "hold",
+    "accept_unproven": True, "baseline_path": "/srv/x.json", "weights_field": "w", "on_reboot": "resume",
+    "baseline_drift": "keep", "stale_after": 77.0, "max_wait": 77.0, "required_checks": 0.77, "stability_s": 7.0,
+    "vote": "weight_only", "rollback_to": "previous_step",
+    "pre_restart": "/bin/x", "post_restart": "/bin/x", "reload_command": "/bin/x",
+    "steps": [0.05, 0.5], "approvals": [0.25],
+    "freeze_windows": [{"from": "22:00", "to": "06:00", "timezone": "UTC"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [item.name for item in fields(Settings)])
+def test_what_an_operator_may_change_during_a_run(tmp_path: Path, key: str) -> None:
+    """How far and when an operator goes on, and nothing else: whoever adds a setting has to decide."""
+    paths = Paths(tmp_path)
+    _with_a_run(paths, Settings(), state="active")
+    before = Settings().to_dict()[key]
+    other = Settings.from_dict({key: OTHERS[key] if key in OTHERS else before + 1})
+    assert other.to_dict()[key] != before
+    assert OPERATOR_KEYS == ("approvals", "freeze_windows", "steps"), "more needs a reason: a guard must never read it"
+    if key in OPERATOR_KEYS:
+        assert i.install(other, "secret", paths) == [f"settings {paths.config}"]
+        assert Settings.load(paths.config).to_dict()[key] == other.to_dict()[key]
+    else:
+        with pytest.raises(Refused, match="the settings of its guards cannot change now"):
+            i.install(other, "secret", paths)
+
+
+def test_no_guard_of_a_run_reads_what_an_operator_may_change() -> None:
+    core = Path(i.__file__).parent.parent
+    judges = [f"judge/{path.name}" for path in (core / "judge").glob("*.py")]
+    guards = [f"guard/{name}.py" for name in ("watchdog", "rollback", "resume", "page", "systemd", "weights", "host")]
+    for name in (*judges, *guards):
+        text = (core / name).read_text()
+        assert [key for key in OPERATOR_KEYS if f"settings.{key}" in text] == [], name
+    assert "steps" not in Settings().judging()
+    assert not set(OPERATOR_KEYS) & set(Settings().judging())
 
 
 def test_credential_and_code_of_a_run_in_flight_may_be_renewed(tmp_path: Path) -> None:

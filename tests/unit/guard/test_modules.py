@@ -17,6 +17,7 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.qsc.canary.plugins.module_utils import _guard
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import bundle
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import hooks, systemd
 from ansible_collections.qsc.canary.plugins.modules import qsc_agent
 from helpers.machine import DIGEST, Machine
@@ -179,6 +180,7 @@ def test_the_way_of_a_canary(run: Run, machine: Machine, monkeypatch: pytest.Mon
     assert not info["changed"]
     assert info["in_flight"]
     assert info["proof"]["state"] == "canary"
+    assert info["ended"] == ""
     assert any(active["record"]["id"] in line for line in info["summary"])
 
     again = run("qsc_canary", gate=machine.gate(), **wish).data
@@ -268,6 +270,88 @@ def test_a_promotion_takes_its_options(run: Run, machine: Machine, state: str) -
         result = run("qsc_canary", **common, **values)
         assert result.failed
         assert word in result.data["msg"]
+
+
+# --- qsc_rollout
+
+
+def test_a_rollout_and_what_is_said_about_it(run: Run, machine: Machine) -> None:
+    common = {"settings": {**settings(machine), "approvals": [0.25]}, "actor": "job 17"}
+    wish = {"state": "decided", "model": "patchtst", "baseline_path": str(machine.baseline_path), **common}
+    before = machine.files()
+    found = run("qsc_rollout", **wish).data
+    assert (found["changed"], found["decision"]["action"], found["decision"]["share"]) == (False, "activate", 0.1)
+    assert found["summary"] == ["next: patchtst is activated at 10 %, the first step"]
+    assert machine.files() == before
+    record = machine.run_canary()
+    machine.make_safe()
+    found = run("qsc_rollout", **wish).data
+    decision = found["decision"]
+    assert (decision["action"], decision["share"], decision["number"], decision["of"]) == ("wait", 0.25, 1, 4)
+    assert (decision["canary_id"], decision["until_time"][:14]) == (record.id, "2026-01-11T12:")
+    assert "needs an approval" in decision["sentence"]
+
+    words: list[tuple[dict[str, t.Any], str]] = [
+        ({"state": "paused", "reason": "earnings week"}, '"reason": "earnings week"'),
+        ({"state": "approved", "share": 0.25}, '"step": 0.25'),
+        ({"state": "resumed"}, '"paused": null'),
+    ]
+    for values, part in words:
+        before = machine.files()
+        would = run("qsc_rollout", check=True, diff=True, **values, **common)
+        assert machine.files() == before
+        done = run("qsc_rollout", diff=True, **values, **common)
+        assert would.data["changed"] and done.data["changed"]
+        assert part in done.data["diff"]["after"] and part not in done.data["diff"]["before"]
+        assert would.data["diff"]["before"] == done.data["diff"]["before"]
+        before = machine.files()
+        for check in (True, False):
+            again = run("qsc_rollout", check=check, diff=True, **values, **common)
+            assert not again.data["changed"]
+            assert again.data["diff"]["before"] == again.data["diff"]["after"]
+        assert machine.files() == before
+    assert run("qsc_rollout", **wish).data["decision"]["action"] == "raise"
+    (entry,) = machine.ledger("rollout_approved")
+    assert "(ansible: job 17)" in entry["actor"]
+
+    would = run("qsc_rollout", check=True, state="aborted", **common)
+    assert would.data["changed"] and any(record.id in line for line in would.data["summary"])
+    assert machine.record().state == "active"
+    done = run("qsc_rollout", state="aborted", reason="odd fills", **common)
+    assert done.data["changed"]
+    assert (done.data["proof"]["state"], done.data["record"]["trigger"]) == ("baseline", "aborted")
+    for check in (True, False):
+        assert not run("qsc_rollout", check=check, state="aborted", **common).data["changed"]
+    machine.events.clear()
+    assert run("qsc_rollout", **wish).data["decision"]["action"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"state": "approved"}, "share"),
+        ({"state": "paused"}, "reason"),
+        ({"state": "approved", "share": 0.25}, "no canary on this host that could be raised"),
+        ({"state": "decided", "model": "patchtst"}, "the baseline is missing"),
+        ({"state": "decided", "model": "pa tchtst", "baseline": BASELINE}, "is not a model's name"),
+        ({"state": "decided", "model": "x", "baseline": BASELINE, "baseline_path": "/x"}, "mutually exclusive"),
+        ({"state": "decided", "settings": {"approvals": [0.3]}}, "is none of the steps"),
+        ({"state": "decided", "settings": {"freeze_windows": [{}]}}, "lacks from"),
+    ],
+)
+def test_a_rollout_refused(run: Run, machine: Machine, values: dict[str, t.Any], word: str) -> None:
+    result = run("qsc_rollout", **{"settings": settings(machine), **values})
+    assert result.failed
+    assert word in result.data["msg"]
+    assert "Traceback" not in result.output
+
+
+def test_a_broken_state_of_the_rollout_fails_each_question(run: Run, machine: Machine) -> None:
+    machine.paths.rollout.write_text('{"paused": null}')
+    for values in ({"state": "decided"}, {"state": "paused", "reason": "x"}, {"state": "resumed"}):
+        result = run("qsc_rollout", settings=settings(machine), **values)
+        assert result.failed and f"rm {machine.paths.rollout}" in result.data["msg"]
+        assert "Traceback" not in result.output
 
 
 def test_an_activation_that_is_only_accepted_says_so(run: Run, machine: Machine) -> None:
@@ -543,3 +627,48 @@ def test_a_hook_that_does_not_exist_is_refused_by_name(run: Run, machine: Machin
     result = run("qsc_hook", hook="pre_restart", settings=values)
     assert result.failed
     assert "qsc_canary_pre_restart=/nowhere/pause cannot be run on this host: No such file" in result.data["msg"]
+
+
+def test_the_info_tells_what_a_run_came_to(run: Run, machine: Machine) -> None:
+    """In the words a play waits for, by the rule that `qsc status --watch --timeout` goes by."""
+
+    def ended() -> str:
+        return str(run("qsc_canary_info", settings=settings(machine)).data["ended"])
+
+    assert ended() == "none"
+    machine.run_canary()
+    assert ended() == ""
+    machine.make_safe()
+    assert ended() == "safe"
+    assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
+    assert ended() == "safe"  # it was, before somebody ended it
+
+
+def test_a_run_that_somebody_ended_early_was_never_decided(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    assert not run("qsc_canary", state="rolled_back", settings=settings(machine)).failed
+    assert run("qsc_canary_info", settings=settings(machine)).data["ended"] == "undecided"
+
+
+def test_evidence(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a check there are no decisions, and the archive says so."""
+    monkeypatch.setattr(systemd, "journal", lambda *_units, **_bounds: (b'{"MESSAGE":"hello"}\n', False))
+    path = tmp_path / "evidence.tar.gz"
+    refused = run("qsc_evidence", settings=settings(machine), path=str(path))
+    assert refused.failed
+    assert "no canary ever ran on this host" in refused.data["msg"]
+    canary = machine.run_canary()
+    planned = run("qsc_evidence", check=True, settings=settings(machine), path=str(path))
+    assert (planned.data["changed"], path.exists()) == (True, False)
+    done = run("qsc_evidence", settings=settings(machine), path=str(path)).data
+    assert (done["changed"], done["canary_id"], done["path"]) == (True, canary.id, str(path))
+    found = bundle.read(path)
+    assert found.members["journal.jsonl"] == b'{"MESSAGE":"hello"}\n'
+    assert json.loads(found.members["record.json"])["id"] == done["canary_id"]
+    assert "no check of this run was logged" in done["absent"]["checks.jsonl"]
+    assert any(line.startswith("absent: decisions.jsonl") for line in done["summary"])
+    assert machine.host.ledger.tail(1)[0]["sha256"] == done["sha256"]
+    without = run("qsc_evidence", settings=settings(machine), path=str(path), journal=False).data
+    assert without["absent"]["journal.jsonl"] == "left out on request"
+    other = run("qsc_evidence", settings=settings(machine), path="/nowhere/x")
+    assert "is not a file in a folder that exists" in other.data["msg"]

@@ -215,4 +215,48 @@ def test_a_run_that_ends_after_a_step_back_still_needs_the_acknowledgement_of_th
 
 def test_nothing_but_the_monitor_s_judgement_is_wanted(machine: Machine) -> None:
     record = raised(machine)
-    assert not stepback.wanted(record)
+    assert not stepback.wanted(machine.host, record)
+
+
+def test_a_run_that_was_not_certain_leads_to_the_baseline(machine: Machine) -> None:
+    raised(machine)
+    machine.write_verdict(verdict="inconclusive", last_id="1768027500000-3")
+    roll_back(machine)
+    machine.check_baseline()
+    assert (machine.record().trigger, machine.ledger("stepped_back")) == ("inconclusive", [])
+
+
+def test_after_a_reboot_it_is_the_baseline(machine: Machine) -> None:
+    quarter = raised(machine)
+    violate(machine)
+    watchdog.watch(machine.host)
+    machine.paths.engine_env.unlink()  # it lies in memory
+    machine.start_engine()
+    roll_back(machine)
+    machine.check_baseline()
+    assert (machine.record().id, machine.record().outcome) == (quarter.id, "violated")
+    assert machine.ledger("stepped_back") == []
+
+
+def test_a_full_disk_does_not_lead_from_the_baseline_to_a_step_back(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first try could write nothing down, and went to the baseline: there it stays when there is room again."""
+    raised(machine)
+    violate(machine)
+    watchdog.watch(machine.host)
+
+    def full(*_arguments: object) -> t.NoReturn:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as no_room:
+        for module in (stepback, rollback):
+            no_room.setattr(module, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            roll_back(machine)
+    assert (machine.record().state, machine.record().step_back) == ("rolling_back", "")
+    assert not machine.runs_canary
+    roll_back(machine)
+    machine.check_baseline()
+    assert machine.ledger("stepped_back") == []
+    assert len(machine.ledger("rollback_executed")) == 1

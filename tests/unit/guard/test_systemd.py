@@ -458,3 +458,52 @@ def test_a_worker_of_the_engine_may_acknowledge(ack: Path) -> None:
     finally:
         child.kill()
         child.communicate()
+
+
+@pytest.fixture
+def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[[str], Path]:
+    """A stand-in for journalctl that does what a test says; returns where it writes its arguments."""
+
+    def make(body: str) -> Path:
+        told = tmp_path / "arguments"
+        script = tmp_path / "journalctl"
+        script.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{told}\n{body}\n')
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        return told
+
+    return make
+
+
+def journal(most_bytes: int = 1000) -> tuple[bytes, bool]:
+    return systemd.journal(("a.service", "b.timer"), since=10.4, until=99.6, lines=7, most_bytes=most_bytes)
+
+
+def test_the_journal_of_some_units_and_moments(journalctl: t.Callable[[str], Path]) -> None:
+    told = journalctl("echo one; echo two")
+    assert journal() == (b"one\ntwo\n", False)
+    arguments = told.read_text().split("\n")
+    wanted = {"--unit=a.service", "--unit=b.timer", "--since=@10", "--until=@100", "--lines=7", "--output=json"}
+    assert wanted <= set(arguments)
+    [fields] = [argument for argument in arguments if argument.startswith("--output-fields=")]
+    assert "_CMDLINE" not in fields
+
+
+def test_a_journal_without_end_is_cut_at_a_line(journalctl: t.Callable[[str], Path]) -> None:
+    journalctl("exec yes 0123456789")
+    found, more = journal()
+    assert more
+    assert found == b"0123456789\n" * 90
+
+
+@pytest.mark.parametrize("body", ["exit 1", "kill -9 $$"])
+def test_a_journal_that_cannot_be_read_says_so(journalctl: t.Callable[[str], Path], body: str) -> None:
+    journalctl(body)
+    with pytest.raises(SystemdError, match="journalctl ended with status"):
+        journal()
+
+
+def test_a_host_without_a_journal_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemdError, match="journalctl cannot be run"):
+        journal()

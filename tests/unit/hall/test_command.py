@@ -26,7 +26,8 @@ from helpers.recorded import lines, record
 from helpers.samples import COLLAPSE
 
 SUBCOMMANDS = (
-    "status", "check", "gate", "plan", "backtest", "scoreboard", "rollback", "log", "acknowledge", "drill", "unit",
+    "status", "check", "gate", "plan", "backtest", "scoreboard", "rollback", "rollout", "log", "acknowledge", "drill",
+    "evidence", "replay", "unit",
 )  # fmt: skip
 Run = t.Callable[..., tuple[int, str, str]]
 
@@ -81,7 +82,8 @@ def test_the_table_of_subcommands_is_whole() -> None:
     "arguments",
     [(), ("fly",), ("gate",), ("plan",), ("backtest",), ("backtest", "--model", "x", "--starts", "many"),
      ("gate", "--model"), ("gate", "--model", "x", "--mode", "y"), ("unit",), ("unit", "x"),
-     ("log", "-n", "many"), ("status", "extra"), ("rollback", "--force")],
+     ("log", "-n", "many"), ("status", "extra"), ("rollout", "fly"), ("rollout", "pause"), ("rollout", "approve"),
+     ("rollout", "approve", "half"), ("rollback", "--force")],
 )  # fmt: skip
 def test_usage_errors_end_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     code, _out, err = run(*arguments)
@@ -299,6 +301,59 @@ def test_a_page_shows_and_is_closed_by_a_human(run: Run, machine: Machine) -> No
     assert (code, "there is nothing to acknowledge on this host" in err) == (2, True)
 
 
+def test_a_rollout_on_the_host(run: Run, machine: Machine) -> None:
+    code, out, _err = run("rollout")
+    assert (code, out.partition(". ")[0]) == (
+        0,
+        "done: nothing to do: no canary is in flight on this host, and no model is named",
+    )
+    record = machine.run_canary()
+    code, out, err = run("rollout", "show")
+    assert (code, err) == (4, "")
+    assert f"waiting: canary {record.id} (patchtst at 10 %) is watched and not safe yet (until 2026-01-10T1" in out
+    assert "step 1 of 4" in out
+    assert run("rollout", "approve", "0.5")[0] == 2, "25 % comes next"
+    code, out, _err = run("rollout", "approve", "0.25")
+    assert (code, "the step to 25 % is approved" in out) == (0, True)
+    machine.make_safe()
+    code, out, _err = run("rollout")
+    assert (code, "is safe and raised to 25 %" in out) == (0, True)
+    assert f"approved: 25 % after {record.id}, by root" in out
+    code, out, _err = run("rollout", "pause", "--reason", "earnings week")
+    assert (code, "paused since" in out and "earnings week" in out) == (0, True)
+    code, out, _err = run("rollout")
+    assert (code, "waiting: the rollout of this host is paused since" in out) == (4, True)
+    assert run("rollout", "resume")[0] == 0
+    code, out, _err = run("rollout", "abort", "--reason", "odd fills")
+    assert (code, "(aborted: odd fills)" in out) == (0, True)
+    code, out, _err = run("rollout")
+    assert (code, f"-e acknowledge={record.id}" in out) == (5, True)
+    assert "already at baseline" in run("rollout", "abort")[1]
+
+
+def test_a_rollout_is_aborted_with_damaged_settings(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    machine.paths.config.write_text("{")
+    assert run("rollout", "abort")[0] == 0
+    machine.check_baseline()
+
+
+def test_a_broken_state_of_the_rollout_is_named(run: Run, machine: Machine) -> None:
+    machine.run_canary()
+    machine.paths.rollout.write_text("{")
+    for arguments in ((), ("show",), ("pause", "--reason", "x"), ("resume",), ("approve", "0.25")):
+        code, _out, err = run("rollout", *arguments)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"rm {machine.paths.rollout}" in err
+
+
+@pytest.mark.parametrize("arguments", [("pause", "--reason", "x"), ("resume",), ("approve", "0.25"), ("abort",)])
+def test_a_word_on_a_rollout_needs_root(run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    code, _out, err = run("rollout", *arguments)
+    assert (code, "needs root" in err) == (2, True)
+
+
 def test_an_acknowledgement_needs_root_and_a_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("acknowledge")[0] == 2
     monkeypatch.setattr("os.geteuid", lambda: 1000)
@@ -503,7 +558,7 @@ def test_plan_tells_what_a_share_would_change(machine: Machine, run: Run, teleme
     asked = ("plan", *SHORT, "--file", str(telemetry))
     code, out, _err = run(*asked, "--baseline", str(weights), "--weight", "0.4")
     assert code == 0
-    assert "impact    at 40 % " in out and "impact    flips by share: 0 %: " in out
+    assert "impact    at 40 %: " in out and "impact    flips by share: 0 %: " in out
     code, out, _err = run(*asked, "--baseline", str(weights), "--limit", "flip_share_max=0.3", "--json")
     assert (code, json.loads(out)["impact"]["weight"]) == (0, 0.1), "the first step"
     code, _out, err = run(*asked, "--baseline", str(tmp_path / "none.json"))

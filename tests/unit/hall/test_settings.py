@@ -56,6 +56,8 @@ BAD = [
     ("ignore_models", [5]),
     *[("steps", value) for value in ("0.1", None, [], {}, 0.1, [0.0], [-0.1], [1.01], ["0.1"], [True], [math.nan])],
     *[("steps", value) for value in ([0.25, 0.1], [0.1, 0.1], [0.1, None], [HUGE], [0.1, math.inf])],
+    *[("approvals", value) for value in ("0.1", None, {}, 0.1, [0.5, 0.25], ["0.5"], [True], [math.nan])],
+    *[("freeze_windows", value) for value in ("22:00", None, {})],
     ("own_checks", "yes"),
     ("check_timeout_s", 0.0),
     ("check_timeout_s", math.nan),
@@ -152,6 +154,8 @@ GOOD: dict[str, t.Any] = {
     "breaker_rollbacks": 0,
     "breaker_window_s": 3600.0,
     "steps": [0.05, 1.0],
+    "approvals": [1.0],
+    "freeze_windows": [{"days": ["mon"], "from": "22:00", "to": "06:00", "timezone": "Europe/Berlin"}],
     "rollback_to": "previous_step",
     "pre_restart": "/usr/local/bin/pause 'all entries'",
     "post_restart": "/usr/local/bin/go-on",
@@ -175,6 +179,15 @@ def test_the_defaults_are_good() -> None:
     assert Settings.from_dict({}) == Settings()
     assert Settings.from_dict(Settings().to_dict()).to_dict() == json.loads(json.dumps(Settings().to_dict()))
     assert (Settings().min_events, Settings().duration_s, Settings().required_checks) == (200, 21600.0, 0.95)
+
+
+@pytest.mark.parametrize("approvals", [[0.3], [0.25, 0.3], [0.2500006]])
+def test_an_approval_is_for_one_of_the_steps(approvals: list[float]) -> None:
+    with pytest.raises(BadInput, match=r"approvals=.*is none of the steps") as caught:
+        Settings.from_dict({"approvals": approvals})
+    assert "steps=[0.1, 0.25, 0.5, 1.0]" in caught.value.remedy
+    assert Settings.from_dict({"approvals": [0.25, 1]}).approvals == [0.25, 1.0]
+    assert Settings.from_dict({"approvals": []}).approvals == []
 
 
 @pytest.mark.parametrize("value", [None, "auto", ""])
@@ -265,6 +278,7 @@ def test_what_is_no_name_of_a_model(name: t.Any) -> None:
         ("engine_env", "/run/qsc_canary/engine.env"),
         ("boot_mark", "/run/qsc_canary/boot_id"),
         ("ack", "/run/qsc_canary/ack/ack.json"),
+        ("rollout", "/var/lib/qsc_canary/rollout.json"),
         ("lock", "/run/qsc_canary/lock"),
     ],
 )

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-from resilience import matrix
+from resilience import matrix, report
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.steps import MODULE, STEPS, Step
 
@@ -68,3 +68,11 @@ def test_the_page_is_of_a_run_that_lost_nothing(root: Path) -> None:
     text = (root / "docs/resilience.md").read_text()
     found = re.search(r"\*\*(\d+) cases, 0 lost\.\*\*", text)
     assert found and int(found[1]) >= 120
+
+
+def test_the_page_has_a_word_for_every_phase_it_explains() -> None:
+    phases = {step.phase for step in STEPS}
+    assert set(report.PHASES) <= phases
+    text = report.page(matrix.cases(), {})
+    for phase, words in report.PHASES.items():
+        assert f"## {phase}\n\n{words}\n\n| step |" in text

@@ -158,7 +158,7 @@ def test_the_last_closing_line_counts_and_names_are_matched() -> None:
 
 def test_every_phase_of_make_test_is_there() -> None:
     names = [phase.name for phase in all_phases(full=False) if not phase.full_only]
-    assert names == ["lint", "unit", "integration", "sanity", "defects", "hosts", "molecule"]
+    assert names == ["lint", "unit", "integration", "awx", "sanity", "defects", "hosts", "molecule"]
 
 
 def test_only_slow_cases_are_left_out_of_the_fast_form() -> None:

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.buckets import Stretch
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.claims import CHANGE, VIOLATED, Evidence, claims_of
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.claims import (
+    CHANGE,
+    KEPT,
+    VIOLATED,
+    Evidence,
+    claims_of,
+)
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.frame import Frame
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.rules import Limits
 
@@ -47,3 +53,26 @@ def test_a_limit_below_two_against_two_is_watched_as_well() -> None:
 
 def test_an_agreement_that_is_kept_is_not_violated() -> None:
     assert not [item for item in fed(Limits(), [0.60] * 36).read() if item.state == VIOLATED]
+
+
+def flips(share: float, seed: int) -> str:
+    """The state of the claim about flips at its violation, or at the end of 72 buckets of 100 decisions that stray."""
+    random = np.random.default_rng(seed)
+    learnt = dict.fromkeys(("BUY", "SELL", "HOLD"), 0.06)
+    frame = Frame(bucket_s=300.0, buckets=72, means=dict.fromkeys(learnt, 0.33), spreads=learnt)
+    evidence = Evidence(claims_of(Limits(flip_share_max=0.2)), frame)
+    state = ""
+    for _number in range(72):
+        flipped = int(random.binomial(100, random.beta(40 * share, 40 * (1 - share))))
+        evidence.add(Stretch(0, 1, 100, compared=100, flipped=flipped))
+        [state] = [item.state for item in evidence.read() if item.claim.metric == "flips"]
+        if state == VIOLATED:
+            break
+    return state
+
+
+def test_flips_are_called_violated_however_often_one_looks_only_when_they_are() -> None:
+    just = [flips(0.2, seed) for seed in range(100)]
+    assert just.count(VIOLATED) <= 3 and just.count(KEPT) <= 5
+    assert {flips(0.3, seed) for seed in range(20)} == {VIOLATED}
+    assert [flips(0.1, seed) for seed in range(20)] == [KEPT] * 20

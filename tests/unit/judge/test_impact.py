@@ -31,7 +31,12 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.impact import
     weights_of,
 )
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.options import GateOptions, MonitorOptions
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.impact import flips, impact_lines, impact_section
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.impact import (
+    flips,
+    flips_section,
+    impact_lines,
+    impact_section,
+)
 from helpers.telemetry import entry, healthy
 
 MODELS = ("xgb", "lgbm", "nhits", "patchtst")
@@ -191,6 +196,18 @@ def test_the_symbols_of_a_hostile_stream_stay_few():
     assert len(json.dumps(data)) < 20_000
 
 
+@pytest.mark.parametrize("name", ["a | b", "**c**", "<script>", "[x](y)", "`z`", "_u_"])
+def test_the_markup_of_a_symbol_reaches_no_page_and_its_text_every_line(name):
+    votes = {"xgb": Vote("BUY", 0.5, False, "", False, False), CANARY: Vote("SELL", 0.9, False, "", False, False)}
+    impact = Impact(CANARY, BASELINE, "weight_only", 0.6)
+    tally = impact.asked
+    impact.add(told_by({"symbol": name})._replace(votes=votes))
+    assert tally is not None and tally.flipped == 1
+    for line in (*impact_section(impact.to_dict()), *flips_section(tally.page())):
+        assert name not in line
+    assert f"most in {name} 1 of 1" in impact_lines(impact.to_dict())[0]
+
+
 def test_what_the_engine_published_tells_whether_it_votes_so():
     impact = Impact(CANARY, BASELINE, "weight_only", 0.1)
     votes = {"xgb": Vote("BUY", 0.5, False, "", False, False)}
@@ -207,7 +224,7 @@ def test_the_lines_and_the_page_tell_share_direction_and_symbol():
         impact.add(item)
     lines = impact_lines(impact.to_dict())
     assert lines[0] == (
-        "impact    at 60 % 50.0 % of the ensemble's decisions are not the baseline's (1 of 2): BUY to SELL 1; "
+        "impact    at 60 %: 50.0 % of the ensemble's decisions are not the baseline's (1 of 2): BUY to SELL 1; "
         "most in BTC 1 of 1"
     )
     assert lines[-1] == (

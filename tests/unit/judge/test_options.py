@@ -160,3 +160,9 @@ def test_the_longest_wait_is_half_as_long_again_as_it_should_take():
 )
 def test_durations_for_people(value, text):
     assert about(value) == text
+
+
+@pytest.mark.parametrize("added", ["5", -1, True, 5.0, 1 << 63])
+def test_a_count_of_entries_that_is_none_is_refused(added):
+    with pytest.raises(BadInput, match="entries_added="):
+        MonitorOptions.from_dict({"entries_added": added}, model="m", since=StreamId(1, 0))

@@ -30,7 +30,12 @@ W = {"a": 0.25, "b": 0.25, "c": 0.3, "d": 0.2}
         ),
         pytest.param([("a", "BUY", 0.5), ("b", "SELL", 0.5)], W, "HOLD", id="tie"),
         pytest.param([("a", "HOLD", 0.5), ("b", "SELL", 0.5)], W, "HOLD", id="tie with HOLD"),
-        pytest.param([("a", "BUY", 0.3), ("b", "BUY", 0.3), ("c", "SELL", 0.5)], W, "HOLD", id="tie but for rounding"),
+        pytest.param(
+            [("a", "BUY", 1.0), ("b", "BUY", 1.0), ("c", "SELL", 1.0)],
+            {"a": 0.1, "b": 0.2, "c": 0.3},
+            "HOLD",
+            id="tie but for rounding",
+        ),
         pytest.param([("a", "BUY", 0.6), ("b", "HOLD", 0.5), ("c", "HOLD", 0.2)], W, "HOLD", id="HOLD is an action"),
         pytest.param([("d", "SELL", 0.1)], W, "SELL", id="whoever is missing leaves its weight unused"),
         pytest.param([], W, "HOLD", id="nobody"),

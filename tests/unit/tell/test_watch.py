@@ -166,6 +166,11 @@ NEXT: t.Mapping[str, str] = {
     "safe with steps": (
         "goes back to the baseline at 2026-01-11 01:08:20Z (in 23 h 12 min) unless it is promoted to 25 %"
     ),
+    "safe and held back": (
+        "goes back to the baseline at 2026-01-11 01:08:20Z (in 23 h 12 min) unless it is promoted to 25 %. Held back: "
+        "paused since 2026-01-10T01:00:00.000Z by root: earnings week; the step to 25 % needs an approval: "
+        "qsc rollout approve 0.25"
+    ),
     "inconclusive": ("goes back to the baseline at 2026-01-11 01:08:20Z (in 23 h 12 min): it can never be promoted"),
     "violated": "goes back to the baseline now: the monitor found a violation",
     "rolling back": "goes back to the baseline now, until that is proven",
@@ -178,6 +183,11 @@ NEXT: t.Mapping[str, str] = {
     "telemetry away": "the telemetry is tried again in 30 s; safe in 3 h 12 min or later",
     "unwatched": "nothing by itself: the watchdog does not run. Run: systemctl start qsc-watchdog.timer",
 }
+
+
+def test_a_pause_is_shown_while_the_run_is_watched() -> None:
+    assert "paused since 2026-01-10T01:00:00.000Z by root: earnings week" in " ".join(text("paused", 200).split())
+    assert next_of(SCENES["paused"]()) == NEXT["strict"]
 
 
 @pytest.mark.parametrize("name", NEXT)

@@ -18,15 +18,16 @@ import typing as t
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import agent
-from ..errors import BadInput, LeaseLost, NotProven, QscError, Refused
+from .. import agent, freeze
+from ..errors import BadInput, LeaseLost, NotProven, NotYet, QscError, Refused
 from ..files import digest_bytes, digest_file, read_bounded, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, Record, check_lease, load, save, transition
+from ..settings import same_share
 from ..steps import reached
 from ..verdict import printable
-from . import artifacts, checks, effect, folders, history, hooks, page, rollback, stepback, systemd
+from . import artifacts, checks, effect, folders, history, hooks, page, rollback, rollout_state, stepback, systemd
 from .host import Host
-from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
+from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, step_after, weights_bytes
 
 GATE_VALID_S = 900.0
 """A gate's answer is about the telemetry of its moment: after this it must be asked again."""
@@ -34,7 +35,8 @@ GATE_VALID_S = 900.0
 
 @dataclass(frozen=True)
 class Request:
-    """What an operator asks for. ``gate`` is the result of the quality gate, empty in a preflight before it."""
+    """What an operator asks for. ``gate`` is the result of the quality gate, empty in a preflight before it;
+    ``rollout``: it is the first step of a rollout, which a pause stops."""
 
     model: str
     weight: float
@@ -42,6 +44,7 @@ class Request:
     baseline_path: str = ""
     gate: t.Mapping[str, t.Any] | None = None
     acknowledge: str = ""
+    rollout: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def preflight(host: Host, request: Request) -> Plan:
     """Everything that can be refused, refused; nothing changed. Raises BadInput or Refused."""
     if not systemd.booted():
         raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
-    baseline_bytes = _read_baseline(request)
+    baseline_bytes = read_baseline(request)
     known = tuple((request.gate or {}).get("models") or ()) if request.gate else (request.model,)
     source = request.baseline_path or "baseline"
     weights = plan_weights(parse_baseline(baseline_bytes, source), request.model, request.weight, known=known)
@@ -71,18 +74,32 @@ def preflight(host: Host, request: Request) -> Plan:
     if record is not None and record.in_flight:
         return _already_in_flight(host, record, weights, baseline_bytes, engine)
     _check_leftovers(host)
-    check_freeze(host)
     page.check(host)
     hooks.check(host)
     checks.check(host)
     artifacts.check(host)
     history.check(host, request.model, request.acknowledge)
+    check_freeze(host)
+    if request.rollout:
+        _check_first_step(host, weights)
+        rollout_state.check_paused(host)
     if request.gate is not None:
         check_gate(host, request.gate, request.model, engine)
     return Plan("activate", weights, baseline_bytes, record, engine)
 
 
-def _read_baseline(request: Request) -> bytes:
+def _check_first_step(host: Host, weights: WeightsPlan) -> None:
+    """A rollout begins with its first step, whatever weight somebody has asked for beside it."""
+    first = step_after(host.settings.steps, 0.0, weights.baseline.get(weights.model, 0.0))
+    if first is not None and not same_share(first, weights.weight):
+        raise Refused(
+            f"weight={weights.weight:g} is not the first step of the rollout, {first:g}",
+            remedy="Leave it out (qsc_canary_weight), or use playbooks/activate.yml for a share of its own.",
+        )
+
+
+def read_baseline(request: Request) -> bytes:
+    """The engine's own weights as they stand on the host. Raises BadInput."""
     if request.baseline is not None and request.baseline_path:
         raise BadInput("both baseline and baseline_path are given", remedy="Give one of them.")
     if request.baseline is not None:
@@ -167,19 +184,36 @@ def _check_leftovers(host: Host) -> None:
             raise Refused(f"{path} exists although no canary is in flight", remedy="Clean up first: qsc rollback")
 
 
-def check_freeze(host: Host) -> None:
-    """An operator's file stops every activation; it never stops a rollback."""
+def check_freeze(host: Host, *, ends_at: float = 0.0) -> None:
+    """An operator's file and the freeze windows stop every step towards the canary; they never stop a rollback.
+
+    ``ends_at``: when the run in flight goes back by itself, where there is one. Raises NotYet, or BadInput for a window
+    in a zone that this host does not know.
+    """
     path = host.paths.freeze
-    if not (path.exists() or path.is_symlink()):
-        return
-    try:
-        why = printable(read_bounded(path, 1 << 16).decode("utf-8", "replace").strip(), 200)
-    except OSError:
-        why = ""
-    raise Refused(
-        f"this host is frozen by {path}" + (f": {why}" if why else ""),
-        remedy=f"When the freeze is over: rm {path}",
-    )
+    if path.exists() or path.is_symlink():
+        try:
+            why = printable(read_bounded(path, 1 << 16).decode("utf-8", "replace").strip(), 200)
+        except OSError:
+            why = ""
+        raise NotYet(
+            f"this host is frozen by {path}" + (f": {why}" if why else ""),
+            remedy=f"When the freeze is over: rm {path}",
+            until=ends_at,
+        )
+    found = freeze.frozen(host.settings.freeze_windows, host.clock.wall())
+    if found is not None:
+        raise NotYet(
+            f"this host is frozen {frozen_line(found)}",
+            remedy="Wait for its end; a rollback is never stopped.",
+            until=found.until or ends_at,
+        )
+
+
+def frozen_line(found: freeze.Frozen) -> str:
+    """The window that holds, and its end, for a sentence."""
+    until = f"until {timestamp(found.until)[:19]}Z" if found.until else "without an end in sight"
+    return f"{until} by the window {found.window} (qsc_canary_freeze_windows)"
 
 
 def check_guards(host: Host) -> None:

@@ -53,7 +53,7 @@ def find_objection(
         elif entry.get("action") == "rollback_executed" and entry.get("outcome"):  # without one it ended no run
             last = last or entry
             # the same clock wrote them: an entry of the future counts, a clock that was put back hides none
-            counts = entry.get("trigger") != "manual" and entry.get("outcome") != "safe"
+            counts = entry.get("trigger") not in ("manual", "aborted") and entry.get("outcome") != "safe"
             count += counts and now - _wall(entry) <= window_s
     if last is None or acknowledge == str(last.get("canary_id", "")):
         return None
@@ -70,6 +70,27 @@ def find_objection(
             remedy=remedy,
         )
     return None
+
+
+def last_run(newest_first: t.Iterable[Entry], model: str) -> Entry | None:
+    """The entry that tells how the model's last run ended, or, where none does, of its beginning; None where it never
+    ran. Pure.
+
+    Where that run was one that a violation had led back to, and was not violated itself, the entry of that violation:
+    ``find_objection`` wants that one acknowledged.
+    """
+    last: Entry | None = None
+    for entry in newest_first:
+        if entry.get("canary_model") != model or not entry.get("canary_id"):
+            continue
+        action = entry.get("action")
+        if action in ("promoted", "canary_activated") or (action == "canary_promoted_step" and last is None):
+            return last or entry
+        if action == "stepped_back" and (last is None or last.get("outcome") != "violated"):
+            last = entry
+        elif action == "rollback_executed" and entry.get("outcome"):
+            last = last or entry
+    return last
 
 
 def _wall(entry: Entry) -> float:

@@ -115,6 +115,7 @@ def before_restart(host: Host, about: About, *, locked: bool = False) -> systemd
     if not command_of(host, PRE):
         return None
     ran = _run(host, PRE, command_of(host, PRE), about, host.settings.hook_timeout_s, locked=locked)
+    _open(host, about)  # a rollback or another play may have closed it while this hook ran
     if ran.exit_status != 0:
         undone = after_restart(host, locked=locked)
         told = "" if undone is None else f"; the post-restart hook then {_how(undone, host.settings.hook_timeout_s)}"
@@ -139,6 +140,15 @@ def before_rollback(host: Host, about: About, notes: list[str]) -> Due | None:
     if command_of(host, PRE):
         notes += _tried(host, PRE, command_of(host, PRE), about, host.settings.hook_timeout_s, locked=True)
     return opened
+
+
+def left_open(host: Host, notes: list[str]) -> Due | None:
+    """What a killed play, or an earlier try of a rollback that needs no restart now, has left due. Never raises."""
+    try:
+        return due(host)
+    except (OSError, QscError) as error:
+        notes.append(f"the post-restart hook that is due could not be read: {error}")
+        return None
 
 
 def after_rollback(host: Host, opened: Due | None, notes: list[str]) -> None:
@@ -236,6 +246,9 @@ def _close(host: Host, opened: Due, *, locked: bool) -> list[str]:
 
 
 def _settle(host: Host, opened: Due, done: bool) -> None:
+    there = due(host)
+    if there is not None and there != opened and opened.boot_id:
+        return  # opened anew while this hook ran: what was paused after that is not undone yet
     if done:
         remove(host.paths.hook_open)
     else:

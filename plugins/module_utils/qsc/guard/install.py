@@ -13,12 +13,12 @@ import shutil
 import stat
 from pathlib import Path
 
-from .. import agent
+from .. import agent, freeze
 from ..errors import BadInput, QscError, Refused
 from ..files import fsync_folder, read_bounded, remove, write_atomic
 from ..ledger import Ledger
 from ..record import load
-from ..settings import Paths, Settings
+from ..settings import OPERATOR_KEYS, Paths, Settings
 from ..steps import reached
 from . import drill
 
@@ -30,6 +30,7 @@ def plan(settings: Settings, password: str | None, paths: Paths) -> list[str]:
     """
     if password is not None and ("\n" in password or "\0" in password):
         raise BadInput("the Redis password contains a line end", remedy="Give a password of one line.")
+    freeze.check_zones(settings.freeze_windows)
     _check_in_flight(settings, paths)
     changes = []
     wanted, found = agent.digest(), agent.installed_digest(paths)
@@ -75,10 +76,11 @@ def install(settings: Settings, password: str | None, paths: Paths) -> list[str]
 
 
 def _check_in_flight(settings: Settings, paths: Paths) -> None:
-    """The guards of a run keep the settings it was started with; its code and its credential may be renewed."""
+    """The guards of a run keep the settings it was started with; its code and its credential may be renewed, and what
+    tells only when and how far an operator goes on."""
     try:
         record = load(paths.record)
-        same = _config_bytes(Settings.load(paths.config)) == _config_bytes(settings)
+        same = _read_by_guards(Settings.load(paths.config)) == _read_by_guards(settings)
     except QscError:
         return  # what is damaged is repaired
     if record is not None and record.in_flight and not same:
@@ -88,6 +90,11 @@ def _check_in_flight(settings: Settings, paths: Paths) -> None:
             remedy="Use the settings it was started with, or end that run first: "
             f"/usr/local/bin/qsc rollback --id {record.id}",
         )
+
+
+def _read_by_guards(settings: Settings) -> str:
+    kept = {key: value for key, value in settings.to_dict().items() if key not in OPERATOR_KEYS}
+    return json.dumps(kept, sort_keys=True)
 
 
 def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:

@@ -16,19 +16,18 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import NotProven, QscError, Refused
+from ..errors import NotProven, NotYet, QscError, Refused
 from ..files import digest_bytes, read_bounded, remove, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, PROMOTED, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import about, printable
-from . import activation, artifacts, checks, folders, hooks, page, systemd, watchdog
+from . import activation, artifacts, checks, folders, hooks, page, rollout_state, systemd, watchdog
 from .activation import Plan, rollback_command
 from .host import Host
 from .rollback import RESTART_TIMEOUT_S
-from .weights import UNITS, WeightsPlan, checked_baseline, parse_baseline, plan_weights, weights_bytes
+from .weights import SAME, WeightsPlan, checked_baseline, parse_baseline, plan_weights, step_after, weights_bytes
 
 RAISE, PROMOTE, ALREADY_PROMOTED = "raise", "promote", "already_promoted"
-_SAME = 0.5 / UNITS
 _FULL = "-e confirm_full=true"
 
 
@@ -51,13 +50,12 @@ class Request:
 
 def next_step(steps: t.Sequence[float], record: Record) -> float | None:
     """The share after the run's own, None after the last one. A share the model has anyway is no step."""
-    own = record.baseline.get(record.model, 0.0)
-    return next((step for step in steps if step > record.weight + _SAME and abs(step - own) > _SAME), None)
+    return step_after(steps, record.weight, record.baseline.get(record.model, 0.0))
 
 
 def step_of(steps: t.Sequence[float], record: Record) -> dict[str, t.Any]:
     """Where a run stands: {"number": steps reached, "of": all, "next": share or None}."""
-    number = sum(step <= record.weight + _SAME for step in steps)
+    number = sum(step <= record.weight + SAME for step in steps)
     return {"number": number, "of": len(steps), "next": next_step(steps, record)}
 
 
@@ -75,7 +73,6 @@ def preflight(host: Host, request: Request) -> Plan:
         return activation.already_active(host, record, _snapshot(host, record), engine)
     _check_outcome(record)
     _check_acknowledged(record, request)
-    activation.check_freeze(host)
     page.check(host)
     hooks.check(host)
     checks.check(host)
@@ -90,13 +87,24 @@ def preflight(host: Host, request: Request) -> Plan:
     else:
         weights = plan_weights(baseline, record.model, step, known=(record.model,))
         plan = Plan(RAISE, weights, saved, record, engine)
-    if plan.weights.weight > 1 - _SAME and not request.confirm_full:
-        raise Refused(
-            f"100 % for {record.model}: all other models get weight 0", remedy=f"If that is meant, confirm it: {_FULL}"
-        )
+    check_full(record.model, plan.weights.weight, request.confirm_full, until=record.ends_at)
+    activation.check_freeze(host, ends_at=record.ends_at)
+    rollout_state.check_paused(host, until=record.ends_at)
+    if step is not None:
+        rollout_state.check_approved(host, record, step)
     if request.gate is not None:
         _check_gate(host, request.gate, record, engine)
     return plan
+
+
+def check_full(model: str, share: float, confirmed: bool, *, until: float = 0.0) -> None:
+    """Raise NotYet where the other models would lose all of their weight and nobody has said that this is meant."""
+    if share > 1 - SAME and not confirmed:
+        raise NotYet(
+            f"100 % for {model}: all other models get weight 0",
+            remedy=f"If that is meant, confirm it: {_FULL}",
+            until=until,
+        )
 
 
 def _no_canary(record: Record | None) -> Refused:
@@ -127,9 +135,10 @@ def _check_model(record: Record, model: str) -> None:
 
 def _check_state(record: Record) -> None:
     if record.state == ARMING:
-        raise Refused(
+        raise NotYet(
             f"{_named(record)} is being armed, until {timestamp(record.ends_at)}",
             remedy="Wait for that play to end; see: qsc status",
+            until=record.ends_at,
         )
     if record.state != ACTIVE:
         why = f"{record.trigger}: {printable(record.reason, 300)}" if record.trigger else record.state
@@ -150,9 +159,10 @@ def _check_outcome(record: Record) -> None:
             remedy=f"It is never promoted. End it, and try again: {rollback_command(record.id)}",
         )
     if record.outcome != "safe":
-        raise Refused(
+        raise NotYet(
             f"{_named(record)} is not safe yet: it is watched until {timestamp(record.ends_at)}",
             remedy="Promote it after that, when qsc status calls it safe.",
+            until=record.ends_at,
         )
 
 
@@ -184,9 +194,10 @@ def _check_still_safe(host: Host, record: Record, request: Request) -> None:
         )
     reasons = watchdog.reasons_not_safe(facts)
     if reasons:
-        raise Refused(
+        raise NotYet(
             f"{_named(record)} was found safe, but now: {printable('; '.join(reasons), 300)}",
             remedy="Wait for the next check; see: qsc status",
+            until=record.ends_at,
         )
 
 

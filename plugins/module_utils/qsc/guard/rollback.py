@@ -172,7 +172,7 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
             )
         if record is not None and record.in_flight:
             record = _begin(host, record, finding, notes)
-        if record is not None and stepback.wanted(record):
+        if record is not None and stepback.wanted(host, record):
             stepped = _step_back(host, record, called, notes)
             if stepped is not None:
                 return stepped
@@ -396,11 +396,15 @@ def _restore(
     if (before.running or starting) and not force:
         try:
             stable = stability_s if in_flight else 0.0
-            return systemd.prove(
+            proof = systemd.prove(
                 unit, expected={}, names=names, stability_s=stable, timeout_s=_START_WAIT_S if starting else 2.0
-            ), False
+            )
         except NotProven:
             pass
+        else:
+            if in_flight:
+                hooks.after_rollback(host, hooks.left_open(host, notes), notes)
+            return proof, False
     if not in_flight and not removed and not before.running:
         return None, False  # an operator's stopped engine is not started by a rollback that has nothing to undo
     opened = hooks.before_rollback(host, _about(record), notes)

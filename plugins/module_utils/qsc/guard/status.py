@@ -12,12 +12,12 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from .. import agent
-from ..errors import NotProven, QscError, RecordUnreadable, Refused, SystemdError
+from .. import agent, freeze
+from ..errors import BadInput, NotProven, QscError, RecordUnreadable, Refused, SystemdError
 from ..files import digest_file, timestamp
 from ..record import ACTIVE, ROLLING_BACK, Record, drift_text, load
 from ..verdict import MISSED_LIMIT
-from . import activation, effect, hooks, page, promotion, rollback, systemd, watchdog
+from . import activation, effect, hooks, page, promotion, rollback, rollout_state, systemd, watchdog
 from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
 
 
@@ -139,6 +139,7 @@ def _look(host: Host) -> dict[str, t.Any]:
         "seconds_left": _seconds_left(host, record),
         "rollback_cmd": activation.rollback_command(record.id) if record is not None and record.in_flight else "",
         **_standing(host, record),
+        "held_back": _held_back(problems, host, record),
         "problems": problems,
     }
 
@@ -155,13 +156,30 @@ def _standing(host: Host, record: Record | None) -> dict[str, t.Any]:
     }
 
 
+def _held_back(problems: list[str], host: Host, record: Record | None) -> list[str]:
+    """What an operator has set before the next step of a rollout."""
+    found = []
+    window = _attempt(problems, lambda: freeze.frozen(host.settings.freeze_windows, host.clock.wall()))
+    if window is not None:
+        found.append(f"frozen {activation.frozen_line(window)}")
+    state = _attempt(problems, lambda: rollout_state.read(host))
+    if state is None:
+        return [*found, "no step is taken while that file cannot be read"]
+    if state.paused is not None:
+        found.append(state.paused.line())
+    step = promotion.next_step(host.settings.steps, record) if record is not None and record.state == ACTIVE else None
+    if record is not None and step is not None and rollout_state.needs_approval(host, state, record, step):
+        found.append(f"the step to {100 * step:g} % needs an approval: {rollout_state.approve_command(step)}")
+    return found
+
+
 _Found = t.TypeVar("_Found")
 
 
 def _attempt(problems: list[str], action: t.Callable[[], _Found]) -> _Found | None:
     try:
         return action()
-    except (OSError, RecordUnreadable, SystemdError) as error:
+    except (OSError, BadInput, RecordUnreadable, SystemdError) as error:
         problems.append(str(error))
         return None
 

@@ -5,8 +5,9 @@
 """Where an operator wants it so, a violation of a raised canary leads to the step before instead of the baseline.
 
 It is a detour of a rollback, tried once: the record already says ``rolling_back``, so that whatever is cut off or fails
-on the way ends at the baseline. Only the monitor's judgement leads here; an engine that fell over, a monitor that fell
-silent or an operator's rollback never does. The run of the step before is a fresh one, watched from its first second.
+on the way ends at the baseline. Only a violation that the monitor found leads here; an engine that fell over, a monitor
+that fell silent, a run that was not certain or an operator's rollback never does. The run of the step before is a fresh
+one, watched from its first second.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from . import effect, hooks, systemd
 from .host import Host
 
 BASELINE, PREVIOUS_STEP = "baseline", "previous_step"
-_JUDGED = ("qsc_monitor_violation", "inconclusive")
+_VIOLATION = "qsc_monitor_violation"
 _STREAM_ID = re.compile(r"\d{1,20}-\d{1,20}")
 _TRIED = "tried"
 _RESTART_TIMEOUT_S = 280.0
@@ -39,13 +40,19 @@ def keep(host: Host, record: Record) -> None:
     write_json(host.paths.previous, {"record": record.to_dict(), "dropin": dropin.decode()})
 
 
-def wanted(record: Record) -> bool:
-    """Whether this rollback leads to the step before. Pure."""
+def wanted(host: Host, record: Record) -> bool:
+    """Whether this rollback leads to the step before.
+
+    Never once the way to the baseline has begun: a reboot took the environment file, or an earlier try took it away
+    and could not write that into the record.
+    """
+    begun = not (host.paths.engine_env.exists() and host.paths.dropin(record.engine_unit).exists())
     return (
         record.state == ROLLING_BACK
+        and not begun
         and record.rollback_to == PREVIOUS_STEP
         and bool(record.raised_from)
-        and record.trigger in _JUDGED
+        and record.trigger == _VIOLATION
         and not record.step_back
     )
 

@@ -246,6 +246,43 @@ def text(unit: str) -> str:
     return systemctl("cat", unit)
 
 
+JOURNAL_FIELDS = ("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "_PID", "_SYSTEMD_UNIT", "UNIT")
+"""No command line: a secret may stand there."""
+
+
+def journal(units: t.Sequence[str], *, since: float, until: float, lines: int, most_bytes: int) -> tuple[bytes, bool]:
+    """The newest ``lines`` of the journal about units between two moments (wall s) as JSON lines, and whether there
+    were more than ``most_bytes``, which are left out. Raises SystemdError."""
+    command = [
+        "journalctl", "--no-pager", "--quiet", "--output=json", f"--output-fields={','.join(JOURNAL_FIELDS)}",
+        f"--since=@{since:.0f}", f"--until=@{until:.0f}", f"--lines={lines}", *(f"--unit={unit}" for unit in units),
+    ]  # fmt: skip
+    end = time.monotonic() + 60
+    found = b""
+    try:
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+        ) as process:  # fmt: skip
+            stream = t.cast("t.IO[bytes]", process.stdout).fileno()
+            while len(found) <= most_bytes:
+                if not select.select([stream], [], [], max(0.0, end - time.monotonic()))[0]:
+                    break
+                chunk = os.read(stream, 1 << 16)
+                if not chunk:
+                    break
+                found += chunk
+            more = len(found) > most_bytes
+            if more or time.monotonic() >= end:
+                process.kill()
+            status = process.wait(timeout=10)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SystemdError(f"journalctl cannot be run: {error}") from error
+    if status != 0 and not more:
+        raise SystemdError(f"journalctl ended with status {status}")
+    return found[:most_bytes].rpartition(b"\n")[0] + b"\n" if more else found, more
+
+
 def downtime_s(unit: str) -> float:
     """s from the stop signal of the last restart to the moment the new process was ready. Raises SystemdError."""
     names = ("ActiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")

@@ -21,6 +21,8 @@ from ..verdict import printable
 
 UNITS = 1_000_000
 """Weights have 6 decimals."""
+SAME = 0.5 / UNITS
+"""Shares that differ by no more than this are written as one."""
 SUM_TOLERANCE = 1e-6
 _REMEDY_BASELINE = "Give {model: weight}, each from 0 to 1, summing to 1."
 
@@ -145,6 +147,12 @@ def plan_weights(
     return WeightsPlan(
         model=model, weight=weight, baseline=dict(baseline), weights={name: units[name] / UNITS for name in order}
     )
+
+
+def step_after(steps: t.Sequence[float], share: float, own: float) -> float | None:
+    """The first of these ascending shares above ``share``, None where there is none. ``own``, what the model has in the
+    baseline anyway, is no step."""
+    return next((step for step in steps if step > share + SAME and abs(step - own) > SAME), None)
 
 
 def _largest_remainder(shares: t.Mapping[str, Fraction], total: int) -> dict[str, int]:

@@ -16,7 +16,7 @@ import math
 import typing as t
 from dataclasses import asdict, dataclass, replace
 
-from ..verdict import MISSED_LIMIT, Violation, printable
+from ..verdict import MISSED_LIMIT, Violation, choice_in, count_in, printable, text_in
 
 OK, VIOLATION, NO_DATA, FAILED = "ok", "violation", "no data", "failed"
 WORDS = (OK, VIOLATION, NO_DATA, FAILED)
@@ -55,6 +55,19 @@ class Answer:
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
         return asdict(self)
+
+
+def answer_in(raw: t.Any) -> Answer:
+    """Take what ``to_dict`` gave. Raises ValueError, KeyError or TypeError for anything else."""
+    return Answer(
+        text_in(raw, "name"),
+        raw["required"] is True,
+        choice_in(raw, "word", WORDS),
+        text_in(raw, "message"),
+        _number(raw["value"]),
+        _number(raw["limit"]),
+        count_in(raw, "silent"),
+    )
 
 
 def answer_of(ran: Ran) -> Answer:

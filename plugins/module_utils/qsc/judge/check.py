@@ -27,7 +27,7 @@ from .frame import Frame
 from .impact import Tally
 from .loss import Seen, StreamInfo, lost_between
 from .options import SEQUENTIAL, MonitorOptions
-from .stream import PAGE, StreamGone, StreamReader, StreamTooLarge
+from .stream import PAGE, StreamGone, StreamTooLarge, Telemetry
 from .summary import (
     EnsembleFigures,
     ModelFigures,
@@ -213,14 +213,17 @@ class Moment:
 
 
 def check(
-    reader: StreamReader,
+    reader: Telemetry,
     options: MonitorOptions,
     progress: Progress | None,
     elapsed_s: float,
     watched_s: float | None = None,
+    *,
+    shown: bool = True,
 ) -> tuple[CheckResult, Progress]:
     """One check. ``elapsed_s``: s since the activation; ``progress``: what the check before returned, if any;
-    ``watched_s``: s since the watch began or went on after a reboot, from which the grace of the start counts.
+    ``watched_s``: s since the watch began or went on after a reboot, from which the grace of the start counts. Without
+    ``shown`` what decides nothing is left out.
 
     A stream that is gone or too large to be read is a violation: silence and noise count against the canary. Other
     troubles raise TelemetryError.
@@ -230,8 +233,8 @@ def check(
         if options.policy == SEQUENTIAL:
             from . import sequential  # here: strict needs none of it
 
-            return sequential.judge(reader, options, progress, elapsed_s, watched_s)
-        return _strict(reader, options, progress, elapsed_s, watched_s)
+            return sequential.judge(reader, options, progress, elapsed_s, watched_s, shown=shown)
+        return _strict(reader, options, progress, elapsed_s, watched_s, shown)
     except StreamGone as error:
         return _unreadable(reader, options, rules.STALE, f"Stale telemetry: {error}", elapsed_s), progress
     except StreamTooLarge as error:
@@ -269,10 +272,15 @@ def begin(options: MonitorOptions) -> Progress:
 
 
 def _strict(
-    reader: StreamReader, options: MonitorOptions, progress: Progress, elapsed_s: float, watched_s: float | None
+    reader: Telemetry,
+    options: MonitorOptions,
+    progress: Progress,
+    elapsed_s: float,
+    watched_s: float | None,
+    shown: bool,
 ) -> tuple[CheckResult, Progress]:
     before = reader.info()
-    window = _read(reader, options, before.last_generated_id)
+    window = _read(reader, options, before.last_generated_id, shown)
     after = reader.info()
     stale_after, max_wait = patience(reader, options)
     now_ms = reader.server_ms()
@@ -280,17 +288,19 @@ def _strict(
     new = _advance(progress, before, window.summary.last_id, now_ms)
     lag_s = newest_age_s(new, now_ms, elapsed_s)
     moment = Moment(lag_s, elapsed_s, elapsed_s if watched_s is None else watched_s, stale_after, max_wait)
-    return judge(reader.stream, options, window, lost, moment), new
+    return judge(reader.stream, options, window, lost, moment, others=shown), new
 
 
-def _read(reader: StreamReader, options: MonitorOptions, until: StreamId) -> Window:
+def _read(reader: Telemetry, options: MonitorOptions, until: StreamId, shown: bool) -> Window:
     window = Window.of(options)
+    if not shown:
+        window.table = None
     for entry in reader.newest(options.window_events, options.since, until):
         window.add(parse(entry.id, entry.fields, options.dialect), options.model)
     return window
 
 
-def patience(reader: StreamReader, options: MonitorOptions) -> tuple[float, float]:
+def patience(reader: Telemetry, options: MonitorOptions) -> tuple[float, float]:
     """The stale limit and the longest wait; what is ``auto`` follows from the decisions before the marker."""
     if options.stale_after is not None and options.max_wait is not None:
         return options.stale_after, options.max_wait
@@ -319,9 +329,7 @@ def newest_age_s(progress: Progress, now_ms: int, elapsed_s: float) -> float:
     return max(0, now_ms - progress.last_id.ms, now_ms - progress.last_seen_ms) / 1000
 
 
-def _unreadable(
-    reader: StreamReader, options: MonitorOptions, code: str, message: str, elapsed_s: float
-) -> CheckResult:
+def _unreadable(reader: Telemetry, options: MonitorOptions, code: str, message: str, elapsed_s: float) -> CheckResult:
     violation = Violation(code, rules.STREAM, None, None, message)
     violations = (violation, *rules.derived([violation], options.model, rules.NO_GO_STATUS))
     return CheckResult(
@@ -391,7 +399,7 @@ def compared(table: Table | None, options: MonitorOptions, frame: Frame | None) 
     return None if table is None else comparison(table, options.reference, frame)
 
 
-def reference_before(reader: StreamReader, options: MonitorOptions) -> Reference | None:
+def reference_before(reader: Telemetry, options: MonitorOptions) -> Reference | None:
     """The newest decisions before the marker, to compare with; None where they cannot be read: they are only shown."""
     table = Table(options.model, options.baseline)
     try:

@@ -18,7 +18,7 @@ from ..record import ACTIVE, ARMING, Record, load
 from ..settings import Paths
 from ..steps import reached
 from ..verdict import STATUSES, Verdict, Violation, choice_in, count_in, printable, text_in, violation_of
-from . import rules
+from . import checklog, rules
 from .answers import OK, Answer, Ran, answer_of, counted, violations_of, words_of
 from .check import INCONCLUSIVE, MOST_BYTES, VIOLATION, WAITING, CheckResult, Progress, check, with_own
 from .connection import Connection
@@ -105,7 +105,7 @@ class RunState:
     def done(self, result: CheckResult, progress: Progress) -> RunState:
         """After a check. A violation, or a run that cannot be judged, latches: nothing later takes it back."""
         return replace(
-            self.latch(_found(result)),
+            self.latch(found_of(result)),
             checks_done=self.checks_done + 1,
             checks_judged=self.checks_judged + result.judged,
             missed_in_a_row=0,
@@ -166,11 +166,13 @@ def run_unit(
         return EXIT_OK, [_ARMING["message"]]
     before = RunState.load(paths.monitor_state, record.id)
     answers = _ask(paths, record, before)
-    found, state, result = _check(record, before, connect, clock, answers)
+    checked = _check(record, before, connect, clock, answers)
+    found, state, result = checked.found, checked.state, checked.result
     verdict = _verdict(clock, state, found)
     _write(paths, verdict, state)
     lines = [f"{found['verdict']}: {printable(found['message'], 2000)}"]
     lines += [f"own check {item.name}: {words_of(item)}" for item in answers if item.word != OK]
+    lines += _log(paths, record, before, checked, verdict)
     lines += [
         f"incumbent_violation: {name} (shown only: not the canary)"
         for name in sorted({*state.incumbents} - {*before.incumbents})
@@ -224,8 +226,21 @@ def check_now(paths: Paths, connection: Connection, *, clock: Clock | None = Non
         return None
     if record.state == ARMING:
         return _verdict(clock, RunState(record.id), _ARMING)
-    found, state, _result = _check(record, RunState.load(paths.monitor_state, record.id), lambda: connection, clock)
-    return _verdict(clock, state, found)
+    checked = _check(record, RunState.load(paths.monitor_state, record.id), lambda: connection, clock)
+    return _verdict(clock, checked.state, checked.found)
+
+
+class Checked(t.NamedTuple):
+    """One check of an active canary: what is to be said, the state after it, the result if one was reached, what the
+    operator's own checks answered, and what it saw (``witness``) at which moment of the run."""
+
+    found: t.Mapping[str, t.Any]
+    state: RunState
+    result: CheckResult | None = None
+    answers: t.Sequence[Answer] = ()
+    witness: checklog.Witness | None = None
+    elapsed_s: float = 0.0
+    watched_s: float = 0.0
 
 
 def _check(
@@ -234,10 +249,9 @@ def _check(
     connect: t.Callable[[], Connection],
     clock: Clock,
     answers: t.Sequence[Answer] = (),
-) -> tuple[t.Mapping[str, t.Any], RunState, CheckResult | None]:
-    """One check of an active canary: what is to be said, the state after it, and the result if one was reached."""
+) -> Checked:
     if state.latched is not None:
-        return state.latched, state, None
+        return Checked(state.latched, state)
     state = replace(state, silent={item.name: item.silent for item in answers if item.silent})
     options, stream = _options(record), _stream(record)
     reached("check.read")
@@ -246,9 +260,9 @@ def _check(
         budget_s = 3 * connection.timeout_s  # a check must end before the next one, and before its unit's time-out
         match = record.judging.get("match")
         with StreamReader(connection, stream, match, budget_s=budget_s, budget_bytes=MOST_BYTES) as reader:
-            result, progress = check(
-                reader, options, state.progress, _elapsed_s(record, clock), _watched_s(record, clock)
-            )
+            witness = checklog.Witness(reader, options.since)
+            elapsed_s, watched_s = _elapsed_s(record, clock), _watched_s(record, clock)
+            result, progress = check(witness, options, state.progress, elapsed_s, watched_s)
     except TelemetryError as error:
         found = _said(TRANSIENT, rules.WAIT, str(error))
         own = violations_of(answers)
@@ -256,9 +270,10 @@ def _check(
             said = "; ".join(item.message for item in own)
             found.update(verdict=VIOLATION, status=rules.NO_GO_STATUS, message=said)
             found.update(violations=[asdict(item) for item in own])
-        return found, state.missed().latch(found), None
+        return Checked(found, state.missed().latch(found), answers=answers)
     result = with_own(result, answers)
-    return _found(result), state.done(result, progress), result
+    state = state.done(result, progress)
+    return Checked(found_of(result), state, result, answers, witness, elapsed_s, watched_s)
 
 
 def _said(verdict: str, status: str, message: str) -> dict[str, t.Any]:
@@ -270,19 +285,30 @@ _ARMING = _said(WAITING, rules.WAIT, "arming: waits for the activation")
 
 def _options(record: Record) -> MonitorOptions:
     """The judging options that were frozen when the run was armed, and its own marker."""
+    return MonitorOptions.from_dict(_judging(record), model=record.model, since=_since(record))
+
+
+def _judging(record: Record) -> dict[str, t.Any]:
     own = {
         "weight": record.weight,
-        "weights": record.weights,
-        "baseline": record.baseline,
+        "weights": dict(record.weights),
+        "baseline": dict(record.baseline),
         "entries_added": record.since.get("entries_added"),
         "duration_s": record.duration_s,
     }
-    judging = {**record.judging, **own}
+    return {**record.judging, **own}
+
+
+def _since(record: Record) -> StreamId:
     try:
-        since = StreamId.parse(record.since["id"])
+        return StreamId.parse(record.since["id"])
     except (KeyError, TypeError, ValueError) as error:
         raise RecordUnreadable(f"the record's marker is {record.since!r:.80}", remedy="Run: qsc rollback") from error
-    return MonitorOptions.from_dict(judging, model=record.model, since=since)
+
+
+def header_of(record: Record) -> dict[str, t.Any]:
+    """By what the checks of this run are judged, for their log. Raises RecordUnreadable."""
+    return checklog.header_of(record.id, record.model, _stream(record), _since(record), _judging(record))
 
 
 def _stream(record: Record) -> str:
@@ -310,7 +336,8 @@ def _boot_id(clock: Clock) -> str:
     return clock.boot_id(create=False)
 
 
-def _found(result: CheckResult) -> dict[str, t.Any]:
+def found_of(result: CheckResult) -> dict[str, t.Any]:
+    """What is to be said of a result."""
     return {
         "verdict": result.verdict,
         "status": result.status,
@@ -323,7 +350,17 @@ def _found(result: CheckResult) -> dict[str, t.Any]:
     }
 
 
+def spoken(found: t.Mapping[str, t.Any]) -> tuple[tuple[Violation, ...], str]:
+    """The violations and the message of what was found, fit for a terminal."""
+    violations = tuple(
+        Violation(**{**item, "subject": printable(item["subject"]), "message": printable(item["message"])})
+        for item in found["violations"]
+    )
+    return violations, printable(found["message"])
+
+
 def _verdict(clock: Clock, state: RunState, found: t.Mapping[str, t.Any]) -> Verdict:
+    violations, message = spoken(found)
     return Verdict(
         canary_id=state.canary_id,
         checked_at=clock.wall(),
@@ -337,11 +374,8 @@ def _verdict(clock: Clock, state: RunState, found: t.Mapping[str, t.Any]) -> Ver
         last_id=found.get("last_id", ""),
         lag_s=found.get("lag_s"),
         complete=state.complete,
-        violations=tuple(
-            Violation(**{**item, "subject": printable(item["subject"]), "message": printable(item["message"])})
-            for item in found["violations"]
-        ),
-        message=printable(found["message"]),
+        violations=violations,
+        message=message,
     )
 
 
@@ -351,6 +385,38 @@ def _write(paths: Paths, verdict: Verdict, state: RunState) -> None:
     write_json(paths.monitor_state, state.to_dict(), compact=True)
     reached("check.verdict")
     write_json(paths.verdict, verdict.to_dict())
+
+
+def _log(paths: Paths, record: Record, before: RunState, checked: Checked, verdict: Verdict) -> list[str]:
+    """Append the check to the run's log. It may fail: it is evidence, and decides nothing."""
+    result = checked.result
+    inputs = None if checked.witness is None else checklog.Inputs.of(checked.witness)
+    if before.latched is not None:
+        took = checklog.LATCHED
+    elif result is None:
+        took = checklog.MISSED
+    else:
+        took = checklog.UNREADABLE if inputs is None else checklog.JUDGED
+    limits = (0.0, 0.0) if result is None else (result.stale_after_s, result.max_wait_s)
+    number = before.checks_done + before.checks_missed + (before.latched is None)
+    try:
+        line = checklog.Line(
+            number,
+            verdict.checked_at,
+            verdict.checked_boot,
+            verdict.boot_id,
+            took,
+            checked.elapsed_s,
+            checked.watched_s,
+            before.progress,
+            inputs,
+            checklog.Said.of(verdict, *limits),
+            tuple(checked.answers),
+        )
+        checklog.append(paths, header_of(record), line)
+    except (OSError, ValueError, TypeError, RecordUnreadable) as error:
+        return [f"the check could not be logged: {error!r:.200}"]
+    return []
 
 
 def _default_scoreboard() -> Scoreboard:

@@ -24,6 +24,7 @@ LEAST_EVENTS: t.Mapping[str, int] = {CANARY: 200, COLLECTION: 100}
 STRICT, SEQUENTIAL = "strict", "sequential"
 POLICIES = (STRICT, SEQUENTIAL)
 DURATION_S = 21_600.0
+_MOST_ADDED = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ class MonitorOptions:
                 remedy=f"Use at least {min_events}.",
             )
         weight = None if given.get("weight") is None else number("weight", given["weight"], 0, 1)
+        added = given.get("entries_added")
         limits = Limits.from_dict(given.get("limits"))
         baseline, weights = (weights_of(name, given.get(name)) for name in ("baseline", "weights"))
         if baseline and not weights and weight is not None:
@@ -167,7 +169,7 @@ class MonitorOptions:
         return cls(
             model=model_name(model),
             since=since,
-            entries_added=given.get("entries_added"),
+            entries_added=None if added is None else whole("entries_added", added, 0, _MOST_ADDED),
             weight=weight,
             min_events=min_events,
             window_events=window_events,

@@ -44,7 +44,7 @@ from .fold import RECENT_DECISIONS, RECENT_S, Fold
 from .frame import HISTORY, Frame, blocks_of, learn
 from .loss import Seen, StreamInfo, lost_between
 from .options import GateOptions, MonitorOptions
-from .stream import PAGE, StreamReader
+from .stream import PAGE, Telemetry
 from .summary import ModelSummary, ensemble_figures, known, model_figures, percent
 
 MOST_AT_ONCE = 20_000
@@ -54,7 +54,13 @@ MOST_SHOWN = PAGE
 
 
 def judge(
-    reader: StreamReader, options: MonitorOptions, progress: Progress, elapsed_s: float, watched_s: float | None
+    reader: Telemetry,
+    options: MonitorOptions,
+    progress: Progress,
+    elapsed_s: float,
+    watched_s: float | None,
+    *,
+    shown: bool = True,
 ) -> tuple[CheckResult, Progress]:
     """One check under this policy; the arguments are those of ``check.check``."""
     fold = _fold_of(progress, options)
@@ -74,11 +80,13 @@ def judge(
     new = _advance(progress, before, reached if behind else None, scanned, fold, now_ms)
     lag_s = newest_age_s(new, now_ms, elapsed_s)
     moment = Moment(lag_s, elapsed_s, elapsed_s if watched_s is None else watched_s, stale_after, max_wait)
-    result = result_of(reader.stream, options, fold, lost, moment, behind=behind)
+    result = result_of(reader.stream, options, fold, lost, moment, behind=behind, others=shown)
+    if not shown:
+        return result, new
     return replace(result, **_shown(reader, options, fold, before.last_generated_id)), new
 
 
-def _shown(reader: StreamReader, options: MonitorOptions, fold: Fold, until: StreamId) -> dict[str, t.Any]:
+def _shown(reader: Telemetry, options: MonitorOptions, fold: Fold, until: StreamId) -> dict[str, t.Any]:
     """What is only shown, from the newest decisions, read last: the state does not hold them one by one. Where they
     cannot be read nothing is shown, and nothing else follows."""
     window = Window.of(options)
@@ -93,7 +101,7 @@ def _shown(reader: StreamReader, options: MonitorOptions, fold: Fold, until: Str
     }
 
 
-def learn_from(reader: StreamReader, model: str, dialect: Dialect, until: StreamId, duration_s: float) -> Frame:
+def learn_from(reader: Telemetry, model: str, dialect: Dialect, until: StreamId, duration_s: float) -> Frame:
     """What the newest decisions up to ``until`` teach about a run of ``duration_s``."""
     found: list[Observation] = [
         observe(parse(entry.id, entry.fields, dialect), model) for entry in reader.newest(HISTORY, ZERO, until)

@@ -65,6 +65,34 @@ def selected(found: Fields, wanted: Fields) -> bool:
     return True
 
 
+class Telemetry(t.Protocol):
+    """What a check needs of a stream: a reader of Redis, or of what one has read (``rejudge``)."""
+
+    @property
+    def stream(self) -> str:
+        """Its name."""
+
+    @property
+    def scanned(self) -> int:
+        """How many entries of the stream the last ``oldest`` has read."""
+
+    @property
+    def reached(self) -> StreamId:
+        """The last of them."""
+
+    def info(self) -> StreamInfo:
+        """The state of the stream."""
+
+    def server_ms(self) -> int:
+        """The clock of the stream, in ms since 1970."""
+
+    def newest(self, limit: int, after: StreamId = ZERO, until: StreamId | None = None) -> t.Iterator[Entry]:
+        """The newest ``limit`` (0 = all) entries with ``after`` < id <= ``until``, newest first."""
+
+    def oldest(self, after: StreamId, until: StreamId, most: int) -> t.Iterator[Entry]:
+        """The entries with ``after`` < id <= ``until``, oldest first, at most ``most`` of the stream."""
+
+
 class StreamReader:
     """Reads one stream. ``match`` {field: value} selects entries, all of them must hold.
 

@@ -55,7 +55,7 @@ def _asked(impact: Data, asked: Data | None) -> list[str]:
     told = impact["reproduced"]
     found = []
     if asked is not None:
-        found.append(f"at {100 * asked['share']:g} % {flips(asked)}")
+        found.append(f"at {100 * asked['share']:g} %: {flips(asked)}")
     if told["decisions"]:
         same = percent(told["same"] / told["decisions"])
         found.append(

@@ -39,6 +39,7 @@ def status_lines(facts: t.Mapping[str, t.Any]) -> list[str]:
         lines.append(f"hook      {printable(facts['hook'])}")
     if facts.get("frozen"):
         lines.append(f"frozen    by {facts['frozen']}: no activation; a rollback always")
+    lines.extend(f"rollout   {printable(text)}" for text in facts.get("held_back", ()))
     if facts.get("page"):
         lines.append(f"PAGE      {printable(facts['page'])}")
     drill = facts.get("drill")
@@ -87,6 +88,8 @@ def _told(entry: t.Mapping[str, t.Any]) -> str:
     elif entry.get("action") == "monitoring_completed":
         text += f" {entry.get('result', '')} after {entry.get('checks_performed', '?')} checks"
         text += f": {entry['reason']}" if entry.get("reason") else ""
+    elif entry.get("action") == "rollout_approved":
+        text += f" the step from {100 * entry.get('from_weight', 0):g} % to {100 * entry.get('to_weight', 0):g} %"
     elif entry.get("action") == "drill_completed":
         text += f" {drill_line(entry)}"
     elif entry.get("reason"):

@@ -223,6 +223,9 @@ def _foot(view: _View, facts: Facts, record: Facts) -> None:
         view.told("hook", printable(facts["hook"]), WARN)
     if facts.get("frozen"):
         view.told("frozen", f"by {facts['frozen']}: no activation; a rollback always", WARN)
+    if record.get("outcome") != "safe" or record.get("state") != "active":  # else it is what comes next
+        for text in facts.get("held_back") or ():
+            view.told("rollout", printable(text), WARN)
     for problem in facts.get("problems") or ():
         view.told("problem", printable(problem), BAD)
 
@@ -387,7 +390,10 @@ def _next_of_active(facts: Facts, record: Facts) -> tuple[str, str]:
     if record["outcome"] == "safe":
         further = [step for step in _steps(facts, record) if step > record["weight"] + 1e-9]
         to = f" to {_percent(min(further))}" if further else ""
-        return f"goes back to the baseline at {deadline} (in {span(left)}) unless it is promoted{to}", GOOD
+        held = "; ".join(printable(text) for text in facts.get("held_back") or ())
+        style = WARN if held else GOOD
+        held = f". Held back: {held}" if held else ""
+        return f"goes back to the baseline at {deadline} (in {span(left)}) unless it is promoted{to}{held}", style
     if record["outcome"] == "inconclusive":
         return f"goes back to the baseline at {deadline} (in {span(left)}): it can never be promoted", WARN
     verdict = facts.get("verdict")
