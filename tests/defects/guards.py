@@ -41,8 +41,8 @@ GUARDS = (
     Defect(
         "G4", "a check that could not read the telemetry counts as none",
         f"{CORE}/judge/monitor.py",
-        "str(error)), state.missed(), None",
-        "str(error)), state, None",
+        "return Checked(found, state.missed().latch(found), answers=answers)",
+        "return Checked(found, state.latch(found), answers=answers)",
         ("tests/integration/test_judge_unit.py::test_a_check_that_could_not_be_made_is_missed_not_safe",),
     ),
     Defect(
@@ -243,5 +243,33 @@ GUARDS = (
         "force = file_restored or host.paths.restart_due.exists() or _was_reloaded(record)",
         "force = file_restored",
         (f"{TESTS}/test_hooks.py::test_a_lost_record_of_a_reloaded_engine_is_no_proof_of_the_baseline",),
+    ),
+    Defect(
+        "G33", "an own check that finds a violation ends nothing",
+        f"{CORE}/judge/monitor.py",
+        "    result = with_own(result, answers)\n",
+        "",
+        ("tests/integration/test_own_checks.py::test_a_violation_of_a_required_check_ends_the_run",),
+    ),
+    Defect(
+        "G34", "an own check that stays silent ends nothing",
+        f"{CORE}/judge/answers.py",
+        "        elif item.silent > MISSED_LIMIT:\n",
+        "        elif False:\n",
+        ("tests/unit/judge/test_answers.py::test_silence_is_counted_and_ends_the_run_after_four_checks",),
+    ),
+    Defect(
+        "G35", "a program that others than root can change is run",
+        f"{CORE}/own_checks.py",
+        "    return bool(status.st_mode & 0o022) and not sticky_folder",
+        "    return False and not sticky_folder",
+        ("tests/integration/test_own_checks.py::test_one_that_others_may_write_is_not_run",),
+    ),
+    Defect(
+        "G36", "a model that is retrained in mid-run goes on",
+        WATCHDOG,
+        '        return Finding("model_changed", facts.another_model, "inconclusive")\n',
+        "        return None\n",
+        (f"{TESTS}/test_artifacts.py::test_a_change_ends_the_run_at_the_baseline",),
     ),
 )  # fmt: skip

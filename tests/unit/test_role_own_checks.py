@@ -52,9 +52,10 @@ def test_the_units(root: Path, clean_environment: dict[str, str], tmp_path: Path
     found = {(name, unit): rendered[number][unit] for number, name in enumerate(CASES) for unit in UNITS}
     monitor = {name: found[name, "qsc-monitor.service"] for name in CASES}
 
-    assert lines(monitor["none"], "TasksMax", "OOMPolicy", "TimeoutStartSec") == ["TimeoutStartSec=30", "TasksMax=8"]
-    opened = ["TimeoutStartSec=45", "TasksMax=128", "OOMPolicy=continue"]
-    assert lines(monitor["own"], "TasksMax", "OOMPolicy", "TimeoutStartSec") == opened
+    bounds = ("TasksMax", "OOMPolicy", "TimeoutStartSec", "MemoryMax")
+    assert lines(monitor["none"], *bounds) == ["TimeoutStartSec=30", "MemoryMax=256M", "TasksMax=8"]
+    opened = ["TimeoutStartSec=45", "MemoryMax=512M", "TasksMax=128", "OOMPolicy=continue"]
+    assert lines(monitor["own"], *bounds) == opened
     assert lines(monitor["own, 60 s, every 30 s"], "TimeoutStartSec") == ["TimeoutStartSec=55"]
 
     network = ("PrivateNetwork", "RestrictAddressFamilies", "IPAddressDeny", "IPAddressAllow")
