@@ -90,7 +90,9 @@ def test_a_run_that_was_violated_is_judged_again_elsewhere(secured: Host, tmp_pa
     line = found.members["decisions.jsonl"].split(b"\n")[-20]
     members = {
         **found.members,
-        "decisions.jsonl": found.members["decisions.jsonl"].replace(line, line.replace(b"BUY", b"BuY", 1)),
+        "decisions.jsonl": found.members["decisions.jsonl"].replace(
+            line, line.replace(b"trade.intent", b"trade.intenT", 1)
+        ),
     }
     assert members != found.members
     path.write_bytes(bundle.pack(members, {"absent": {}}))
