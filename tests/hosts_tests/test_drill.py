@@ -87,7 +87,7 @@ LIAR = f"""
 
 def roll_back(host: Host, why: object, *, canary_id: str = "") -> Outcome:
     record = _begin(host, load(host.paths.record), why(host), [])
-    return Outcome(True, True, _finish(host, record, None, []), None, 0.0, ())
+    return Outcome(True, True, _finish(host, record, None, [], restarted=True), None, 0.0, ())
 LIE
     digest=$(cd {AGENT}/copy && python3 -c 'from qsc import agent; print(agent.digest())')
     mv {AGENT}/copy {AGENT}/$digest && ln -sfn $digest {AGENT}/current

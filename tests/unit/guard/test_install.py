@@ -84,6 +84,7 @@ def test_install(paths: Paths, umask: int) -> None:
         "ignore_models": ["fallback"],
         "steps": [0.1, 0.25, 0.5, 1.0],
         "approvals": [],
+        "model_artifacts": [],
         "freeze_windows": [],
     }
     assert paths.password.read_text() == SECRET
@@ -381,7 +382,7 @@ OTHERS: dict[str, t.Any] = {  # of each setting a value that is not the default 
     "engine_unit": "other.service", "stream": "other", "policy": "sequential", "inconclusive": "hold",
     "accept_unproven": True, "baseline_path": "/srv/x.json", "weights_field": "w", "on_reboot": "resume",
     "baseline_drift": "keep", "stale_after": 77.0, "max_wait": 77.0, "required_checks": 0.77, "stability_s": 7.0,
-    "vote": "weight_only", "rollback_to": "previous_step",
+    "own_checks": True, "model_artifacts": ["/srv/m.pt"], "vote": "weight_only", "rollback_to": "previous_step",
     "pre_restart": "/bin/x", "post_restart": "/bin/x", "reload_command": "/bin/x",
     "steps": [0.05, 0.5], "approvals": [0.25],
     "freeze_windows": [{"from": "22:00", "to": "06:00", "timezone": "UTC"}],
