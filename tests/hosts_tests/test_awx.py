@@ -112,6 +112,7 @@ class Awx:
             assert job.files_with([SECRET]) == []
 
 
+@pytest.mark.slow
 def test_the_workflow_from_the_gate_to_the_next_share(awx: Awx, data: dict[str, t.Any], templates: t.Any) -> None:
     done = awx.workflow(data)
     failed = "".join(job.output[-3000:] for job in done.jobs.values() if job.rc)

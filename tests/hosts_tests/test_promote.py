@@ -67,6 +67,33 @@ def _weights(host: Host) -> dict[str, float]:
     return says
 
 
+@pytest.mark.timeout(600)
+def test_the_weights_of_the_last_step_become_the_engine_s_own(host: Host) -> None:
+    """The first step is the last one here; the way over all of them is shown in the full form."""
+    one = {**STEPS, "qsc_canary_steps": [0.1]}
+    done = play("activate", host, model="patchtst", **one)
+    assert done.rc == 0, done.output
+    safe = await_state(host, "active", outcome="safe", timeout=90)
+    try:
+        done = play("promote", host, **one)
+        assert done.rc == 0, done.output
+        ended = record(host)
+        assert (ended["state"], ended["outcome"], ended["id"]) == ("promoted", "safe", safe["id"])
+        assert process_variables(host) == {}
+        assert _weights(host) == CANARY_WEIGHTS == json.loads(host.read(BASELINE_FILE))
+        assert not host.exists(DROPIN)
+        before = fingerprint(host)
+        again = play("promote", host, **one)
+        assert (again.rc, again.changed) == (0, 0), again.output
+        assert fingerprint(host) == before
+        [entry] = [entry for entry in entries(host, safe["id"]) if entry["action"] == "promoted"]
+        assert 0 < entry["downtime_s"] < 20
+    finally:
+        host.write(BASELINE_FILE, json.dumps(BASELINE))
+        host.run(f"rm -f {BASELINE_FILE}.*.before; systemctl restart quantum-ai_engine.service")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_from_the_first_step_to_the_engine_s_own_weights(host: Host) -> None:
     _refused(host, "no canary is in flight on this host")
@@ -145,6 +172,7 @@ def test_from_the_first_step_to_the_engine_s_own_weights(host: Host) -> None:
         host.run(f"rm -f {BASELINE_FILE}.*.before; systemctl restart quantum-ai_engine.service")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_violation_at_a_later_step_returns_to_the_baseline_of_before_the_first(host: Host) -> None:
     _safe_at_ten(host)
