@@ -357,7 +357,9 @@ def test_the_last_run_of_a_model_by_the_ledger() -> None:
         "without an outcome it ended none"
     )
     assert history.last_run([ended, entry("promoted", "a-0")], "a") == ended
-    back = entry("stepped_back", "a-0", outcome="violated")
+    back = entry("stepped_back", "a-0", outcome="violated", to_canary_id="a-1")
+    earlier = {**back, "to_canary_id": "a-7"}
+    assert history.last_run([ended, earlier], "a") == ended, "acknowledged since: a-1 was begun after it"
     assert history.last_run([ended, back, entry("canary_activated", "a-0")], "a") == back
     assert history.last_run([{**ended, "outcome": "violated"}, back], "a") == {**ended, "outcome": "violated"}
     assert history.last_run([ended, entry("canary_activated", "a-1"), back], "a") == ended

@@ -213,6 +213,21 @@ def test_a_run_that_ends_after_a_step_back_still_needs_the_acknowledgement_of_th
     history.check(machine.host, "patchtst", quarter.id)
 
 
+def test_an_acknowledged_activation_that_fails_asks_for_no_older_violation(machine: Machine) -> None:
+    """Both violations of a step back are behind the one that was acknowledged last."""
+    raised(machine)
+    violate(machine)
+    roll_back(machine)
+    again = machine.record().id
+    violate(machine)
+    roll_back(machine)
+    assert machine.record().outcome == "violated"
+    machine.time.sleep(30)
+    machine.arm(acknowledge=again)
+    rollback.roll_back(machine.host, rollback.Finding("activation_failed", "test"))
+    history.check(machine.host, "patchtst", "")
+
+
 def test_nothing_but_the_monitor_s_judgement_is_wanted(machine: Machine) -> None:
     record = raised(machine)
     assert not stepback.wanted(machine.host, record)

@@ -48,7 +48,7 @@ def find_objection(
         if entry.get("action") == "canary_activated":
             if last is None or entry.get("acknowledged"):
                 break
-        elif entry.get("action") == "stepped_back" and (last is None or last.get("outcome") != "violated"):
+        elif _led_to(entry, last):
             last, count = entry, count + 1
         elif entry.get("action") == "rollback_executed" and entry.get("outcome"):  # without one it ended no run
             last = last or entry
@@ -86,11 +86,21 @@ def last_run(newest_first: t.Iterable[Entry], model: str) -> Entry | None:
         action = entry.get("action")
         if action in ("promoted", "canary_activated") or (action == "canary_promoted_step" and last is None):
             return last or entry
-        if action == "stepped_back" and (last is None or last.get("outcome") != "violated"):
+        if _led_to(entry, last):
             last = entry
         elif action == "rollback_executed" and entry.get("outcome"):
             last = last or entry
     return last
+
+
+def _led_to(entry: Entry, last: Entry | None) -> bool:
+    """Whether this is the violation that led back to the last run, which was not violated itself. One that led to an
+    earlier run has had its acknowledgement since."""
+    if entry.get("action") != "stepped_back":
+        return False
+    if last is None:
+        return True
+    return last.get("canary_id") == entry.get("to_canary_id") and last.get("outcome") != "violated"
 
 
 def _wall(entry: Entry) -> float:
