@@ -220,7 +220,7 @@ def _scraped(url: str) -> bool:
         ("vector(0.04)", "ok", 0.04),
         ("sum(prometheus_http_requests_total) * 0", "ok", 0.0),
         ("no_such_metric", "no data", None),
-        ("prometheus_http_requests_total", "no data", None),
+        ('vector(1) or label_replace(vector(2), "another", "one", "", "")', "no data", None),  # two numbers
         ("vector(0) / vector(0)", "no data", None),
         ("not a query (", "no data", None),
     ],

@@ -56,17 +56,6 @@ def test_the_record_holds_the_digest_of_before_the_restart(told: Machine, model:
     assert parse(told.record().to_dict()).artifacts
 
 
-CHANGES: t.Mapping[str, t.Callable[[Path], object]] = {
-    "retrained": lambda path: path.write_bytes(b"another network"),
-    "of the same size": lambda path: path.write_bytes(CONTENT[::-1]),
-    "replaced by a rename": lambda path: _renamed(path),
-    "of the same size and time": lambda path: _same_times(path),
-    "removed": lambda path: path.unlink(),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
-    "a fifo": lambda path: (path.unlink(), os.mkfifo(path)),
-}
-
-
 def _renamed(path: Path) -> None:
     other = path.with_suffix(".new")
     other.write_bytes(CONTENT[::-1])
@@ -78,6 +67,17 @@ def _same_times(path: Path) -> None:
     before = path.stat()
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES: t.Mapping[str, t.Callable[[Path], object]] = {
+    "retrained": lambda path: path.write_bytes(b"another network"),
+    "of the same size": lambda path: path.write_bytes(CONTENT[::-1]),
+    "replaced by a rename": _renamed,
+    "of the same size and time": _same_times,
+    "removed": lambda path: path.unlink(),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a fifo": lambda path: (path.unlink(), os.mkfifo(path)),
+}
 
 
 @pytest.mark.parametrize("outcome", ["", "safe"])

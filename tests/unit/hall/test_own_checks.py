@@ -107,7 +107,7 @@ def test_a_link_through_the_folder_of_a_user_is_not_followed(paths: Paths, tmp_p
 
 BAD: t.Mapping[str, tuple[t.Callable[[Path], object], str]] = {
     "a folder": (lambda path: path.mkdir(), "is not a regular file"),
-    "a fifo": (lambda path: os.mkfifo(path), "is not a regular file"),
+    "a fifo": (os.mkfifo, "is not a regular file"),
     "a link to nothing": (lambda path: path.symlink_to("/nonexistent"), "cannot be read: No such file or directory"),
     "a link to itself": (lambda path: path.symlink_to(path), "cannot be read: too many links"),
     "not executable": (lambda path: put(path.parent, path.name, 0o644), "is not executable for everybody"),
