@@ -92,7 +92,7 @@ def test_a_rollback_on_a_full_disk(host: Host) -> None:
         assert "(waits for room on the disk)" in host.output("qsc log -n 1")
         assert "already at baseline, nothing changed" in host.output("qsc rollback")
         host.run(f"rm {FOLDER}/filler")
-        host.wait("the watchdog appends it", f"! test -e {PENDING}", timeout=30)
+        host.wait("the watchdog appends it", f"! test -e {PENDING}", timeout=90)
         (executed,) = ledger(host)
         assert (executed["action"], executed["timestamp"]) == ("rollback_executed", waiting[0]["timestamp"])
         assert [entry["action"] for entry in logged(host, canary)] == ["canary_activated", "rollback_executed"]

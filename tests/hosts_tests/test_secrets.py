@@ -21,6 +21,8 @@ from helpers.plays import UNIT, Host, Play, enough_telemetry, entries, play, pro
 from helpers.redis_acl import USER, documented
 from helpers.redis_server import make_certificates
 
+from .conftest import reset
+
 SECRET, WRONG = "Vq7r2mXw9LkT4sZd", "Hj3bNc8yPf6gRt1K"
 CREDENTIAL = "/etc/qsc_canary/redis-password"
 TLS = "/etc/qsc-test-tls"
@@ -102,6 +104,7 @@ def _open_redis(host: Host, folder: Path) -> None:
 def story(installed_host: Host, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Story]:
     """A refused activation with a wrong password; gate, activation, checks, status and rollback with the right one."""
     host, told = installed_host, Story(installed_host)
+    reset(host)  # the tests of another file were here before
     enough_telemetry(host)
     _open_redis(host, tmp_path_factory.mktemp("tls"))
     host.run("install -d -m 0700 /run/qsc-spy; cat > /run/qsc-spy/words", stdin=json.dumps(_words()))
