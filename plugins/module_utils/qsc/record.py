@@ -283,6 +283,19 @@ _SAMPLE = Record(
 )  # fmt: skip
 
 
+_OF_A_RUN = (
+    "since", "dropin_digest", "activated_at", "activated_boot", "watched_boot", "engine", "effective", "proof",
+    "outcome", "concluded_at", "concluded_boot", "extended", "resumed", "resuming", "trigger", "reason", "violations",
+    "violated_at", "judged", "rolled_back_at", "promoted", "promoted_at", "delivery", "rollback_to", "step_back",
+)  # fmt: skip
+
+
+def begun_anew(record: Record, **changes: t.Any) -> Record:
+    """Another run that begins as this one began, with ``changes``: what a run does and comes to is as at its beginning,
+    all else is kept, so that no setting of its judges and guards is lost."""
+    return replace(record, **{**{name: getattr(_SAMPLE, name) for name in _OF_A_RUN}, **changes})
+
+
 def load(path: Path) -> Record | None:
     """The record of this host, or None when no canary ever ran. Raises RecordUnreadable."""
     try:

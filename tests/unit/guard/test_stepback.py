@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import fields, replace
 
 import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import steps
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
+    artifacts,
     history,
     promotion,
     rollback,
@@ -23,7 +25,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
     stepback,
     watchdog,
 )  # fmt: skip
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record, save
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import ledger_line, status_lines
 from helpers.machine import Machine
 from helpers.samples import COLLAPSE
@@ -84,6 +86,35 @@ def test_a_violation_leads_to_a_fresh_run_of_the_step_before(machine: Machine) -
     machine.time.sleep(30)
     machine.write_verdict()
     assert watchdog.watch(machine.host) == [], "the guards have nothing against it"
+
+
+def test_the_fresh_run_is_judged_and_guarded_as_the_one_that_was_kept(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but what a run does and comes to begins anew: a forgotten setting would be a guard less."""
+    machine.run_canary()
+    first = replace(
+        machine.make_safe(),
+        own_checks=["pnl"],
+        check_timeout_s=5.0,
+        artifacts=[{"path": "/srv/m.pt", "sha256": "0" * 64, "seen": [1, 2, 3, 4, 5]}],
+    )
+    save(machine.paths.record, first)
+    monkeypatch.setattr(artifacts, "look", lambda *_arguments, **_options: "")
+    machine.raise_canary()
+    violate(machine)
+    roll_back(machine)
+    now = machine.record()
+    assert (now.own_checks, now.check_timeout_s) == (["pnl"], 5.0)
+    assert now.artifacts == first.artifacts
+    of_a_run = {
+        "id", "state", "owner", "generation", "boot_id", "armed_at", "armed_boot", "arming_deadline_boot",
+        "engine_before", "stepped_back_from", "since", "activated_at", "activated_boot", "watched_boot", "engine",
+        "proof", "outcome", "concluded_at", "concluded_boot", "rollback_to",
+    }  # fmt: skip
+    differing = {item.name for item in fields(now) if getattr(now, item.name) != getattr(first, item.name)}
+    assert differing <= of_a_run
+    assert (now.outcome, now.concluded_at, now.rollback_to, now.step_back) == ("", 0.0, "baseline", "")
 
 
 def test_a_second_violation_leads_to_the_baseline(machine: Machine) -> None:

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from ..errors import RecordUnreadable, Refused
 from ..files import digest_bytes, read_bounded, read_json, write_atomic, write_json
-from ..record import ARMING, ROLLING_BACK, Record, parse, save, transition
+from ..record import ARMING, ROLLING_BACK, Record, begun_anew, parse, save, transition
 from ..steps import reached
 from . import effect, hooks, systemd
 from .host import Host
@@ -71,7 +71,8 @@ def _fresh(host: Host, record: Record, kept: Record, engine: systemd.UnitFacts) 
     """A new run at the share of the one that was kept, judged and watched as that one was."""
     now, boot = host.clock.wall(), host.clock.boot()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    run = Record(
+    run = begun_anew(
+        kept,
         id=f"{kept.model}-{stamp}-{os.urandom(2).hex()}",
         state=ARMING,
         owner=os.urandom(16).hex(),
@@ -82,21 +83,12 @@ def _fresh(host: Host, record: Record, kept: Record, engine: systemd.UnitFacts) 
         arming_deadline_boot=boot + (record.arming_deadline_boot - record.armed_boot),
         engine_before=engine.to_dict(),
         stepped_back_from=record.id,
-        **{name: getattr(kept, name) for name in _KEPT},
     )
     # the last decision that was judged: this side reads no stream, and the marker has to be one of its IDs
     last_id = str(record.judged.get("last_id", ""))
     if not _STREAM_ID.fullmatch(last_id):
         raise Refused(f"the last decision that was judged is not known: {last_id!r:.40}")
     return replace(run, since={"id": last_id, "entries_added": None})
-
-
-_KEPT = (
-    "model", "weight", "weights", "baseline", "engine_unit", "environment", "interval_s", "duration_s", "hold_s",
-    "required_checks", "stability_s", "min_events", "accept_unproven", "judging", "gate", "baseline_path",
-    "baseline_digest", "acknowledged", "on_reboot", "baseline_drift", "drift", "inconclusive", "max_duration_s",
-    "raised_from", "raised_weight",
-)  # fmt: skip
 
 
 def step_back(host: Host, record: Record, notes: list[str]) -> tuple[Record, systemd.Proof]:
