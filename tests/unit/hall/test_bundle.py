@@ -63,35 +63,36 @@ def test_any_tar_reads_it(tmp_path: Path) -> None:
     assert read(tmp_path, data).members["a.txt"] == b"one"
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"no gzip at all",
-        gzip.compress(b""),
-        gzip.compress(b"x" * 5000),
-        gzip.compress(b"\0" * 1024),
-        bundle.pack({"a": b"one"}, {})[:-30],
-        bundle.pack({"a": b"one"}, {})[:40],
-        tarred(("a", b"one")),
-        tarred((bundle.MANIFEST, b"[]")),
-        tarred((bundle.MANIFEST, b"{}")),
-        tarred((bundle.MANIFEST, b'{"schema": 2, "members": {}}')),
-        tarred((bundle.MANIFEST, b'{"schema": 1, "members": []}')),
-        tarred((bundle.MANIFEST, b'{"schema": 1, "members": {"a": 5}}')),
-        tarred((bundle.MANIFEST, b"[" * 100_000)),
-        tarred(("../../etc/passwd", b"x")),
-        tarred(("/etc/passwd", b"x")),
-        tarred(("a/../b", b"x")),
-        tarred(("a", b"x"), ("a", b"y")),
-        tarred(("link", b""), type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-        tarred(("link", b""), type=tarfile.LNKTYPE, linkname="/etc/passwd"),
-        tarred(("folder", b""), type=tarfile.DIRTYPE),
-        tarred(("n" * 300, b"x"), kind=tarfile.PAX_FORMAT),
-        tarred(("n" * 300, b"x"), kind=tarfile.GNU_FORMAT),
-        tarred(*((f"m{number}", b"") for number in range(bundle.MOST_MEMBERS + 2))),
-    ],
-)
+NO_ARCHIVES = [
+    b"",
+    b"no gzip at all",
+    gzip.compress(b""),
+    gzip.compress(b"x" * 5000),
+    gzip.compress(b"\0" * 1024),
+    bundle.pack({"a": b"one"}, {})[:-30],
+    bundle.pack({"a": b"one"}, {})[:40],
+    tarred(("a", b"one")),
+    tarred((bundle.MANIFEST, b"[]")),
+    tarred((bundle.MANIFEST, b"{}")),
+    tarred((bundle.MANIFEST, b'{"schema": 2, "members": {}}')),
+    tarred((bundle.MANIFEST, b'{"schema": 1, "members": []}')),
+    tarred((bundle.MANIFEST, b'{"schema": 1, "members": {"a": 5}}')),
+    tarred((bundle.MANIFEST, b"[" * 100_000)),
+    tarred(("../../etc/passwd", b"x")),
+    tarred(("/etc/passwd", b"x")),
+    tarred(("a/../b", b"x")),
+    tarred(("a", b"x"), ("a", b"y")),
+    tarred(("link", b""), type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    tarred(("link", b""), type=tarfile.LNKTYPE, linkname="/etc/passwd"),
+    tarred(("folder", b""), type=tarfile.DIRTYPE),
+    tarred(("n" * 300, b"x"), kind=tarfile.PAX_FORMAT),
+    tarred(("n" * 300, b"x"), kind=tarfile.GNU_FORMAT),
+    tarred(*((f"m{number}", b"") for number in range(bundle.MOST_MEMBERS + 2))),
+]
+
+
+# numbered: gzip writes the time into its bytes
+@pytest.mark.parametrize("data", NO_ARCHIVES, ids=range(len(NO_ARCHIVES)))
 def test_what_is_no_archive_of_ours_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes) -> None:
     with pytest.raises(BadInput, match="is not an archive of evidence") as caught:
         read(tmp_path, data)
