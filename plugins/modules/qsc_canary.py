@@ -23,6 +23,8 @@ description:
   - "V(rolled_back): restores the baseline and proves it, with the same code as the host's own rollback."
 author:
   - The qsc.canary authors (@qsc-canary)
+extends_documentation_fragment:
+  - qsc.canary.host
 attributes:
   check_mode:
     support: full
@@ -39,15 +41,6 @@ options:
     type: str
     choices: [armed, raised, active, promoted, rolled_back]
     required: true
-  settings:
-    description:
-      - The settings of the host, as the role makes them from its variables.
-      - Without them the installed ones are taken, C(/etc/qsc_canary/config.json).
-    type: dict
-  actor:
-    description: Who acts, for the ledger, for example a user of the controller or the number of a job.
-    type: str
-    default: ""
   model:
     description:
       - The canary. Needed for O(state=armed).
@@ -182,11 +175,17 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
+from ansible_collections.qsc.canary.plugins.module_utils._guard import (
+    HOST_SPEC,
+    carried_digest,
+    make_host,
+    rolled_back_result,
+    would_roll_back,
+)
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import timestamp
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import activation, effect, promotion, rollback
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host, rollback_command
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.weights import checked_weight
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import weights_line
@@ -317,7 +316,7 @@ def active(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
             f"proven: {proof.unit} pid {proof.main_pid} runs {weights_line(record.weights)}; {how}",
             *_delivery(effect.delivered(record)),
             f"monitored every {record.interval_s:g} s until {deadline}; any violation restores the baseline by itself",
-            f"way back: {activation.rollback_command(record.id)}",
+            f"way back: {rollback_command(record.id)}",
         ],
     }
 
@@ -332,24 +331,14 @@ def _delivery(how: t.Mapping[str, t.Any]) -> list[str]:
 def rolled_back(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
     """Restore and prove the baseline, or tell what would be undone."""
     if module.check_mode:
-        found = rollback.pending(host)
-        return {
-            "changed": bool(found),
-            "summary": [f"would {line}" for line in found] or ["already at baseline, nothing to change"],
-            "diff": {"before": "".join(f"{line}\n" for line in found), "after": ""},
-        }
+        return would_roll_back(host)
     finding = rollback.Finding(module.params["trigger"], module.params["reason"])
     outcome = rollback.roll_back(host, finding, canary_id=module.params["canary_id"])
-    return {
-        "changed": outcome.changed,
-        "record": outcome.record.to_dict() if outcome.record is not None else None,
-        "proof": {"state": "baseline", **outcome.proof.to_dict()} if outcome.proof is not None else None,
-        "summary": outcome.lines(),
-    }
+    return rolled_back_result(outcome)
 
 
 def _of_record(record: Record) -> dict[str, t.Any]:
-    return {"record": record.to_dict(), "rollback_cmd": activation.rollback_command(record.id)}
+    return {"record": record.to_dict(), "rollback_cmd": rollback_command(record.id)}
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
@@ -372,8 +361,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": list(STATES), "required": True},
-            "settings": {"type": "dict"},
-            "actor": {"type": "str", "default": ""},
+            **HOST_SPEC,
             "model": {"type": "str"},
             "weight": {"type": "float", "default": 0.10},
             "baseline": {"type": "dict"},

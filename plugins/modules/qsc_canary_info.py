@@ -15,6 +15,8 @@ description:
   - May wait for the monitor's next check before.
 author:
   - The qsc.canary authors (@qsc-canary)
+extends_documentation_fragment:
+  - qsc.canary.host
 attributes:
   check_mode:
     support: full
@@ -23,15 +25,6 @@ attributes:
     support: N/A
     description: This action does not modify state.
 options:
-  settings:
-    description:
-      - The settings of the host, as the role makes them from its variables.
-      - Without them the installed ones are taken, C(/etc/qsc_canary/config.json).
-    type: dict
-  actor:
-    description: Who acts, for the ledger, for example a user of the controller or the number of a job.
-    type: str
-    default: ""
   tail:
     description: How many ledger entries to return.
     type: int
@@ -199,7 +192,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
+from ansible_collections.qsc.canary.plugins.module_utils._guard import HOST_SPEC, carried_digest, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import status
@@ -246,8 +239,7 @@ def _wait(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
 def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
-            "settings": {"type": "dict"},
-            "actor": {"type": "str", "default": ""},
+            **HOST_SPEC,
             "tail": {"type": "int", "default": 5},
             "wait_checks": {"type": "int", "default": 0},
             "canary_id": {"type": "str", "default": ""},

@@ -17,6 +17,8 @@ description:
   - Redis is asked with the credential that lies on the host.
 author:
   - The qsc.canary authors (@qsc-canary)
+extends_documentation_fragment:
+  - qsc.canary.host
 attributes:
   check_mode:
     support: full
@@ -25,15 +27,6 @@ attributes:
     support: none
     description: An archive is not shown as a diff.
 options:
-  settings:
-    description:
-      - The settings of the host, as the role makes them from its variables.
-      - Without them the installed ones are taken, C(/etc/qsc_canary/config.json).
-    type: dict
-  actor:
-    description: Who acts, for the ledger, for example a user of the controller or the number of a job.
-    type: str
-    default: ""
   canary_id:
     description: The run; empty takes the newest one.
     type: str
@@ -111,7 +104,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
+from ansible_collections.qsc.canary.plugins.module_utils._guard import HOST_SPEC, carried_digest, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import command_evidence
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.credentials import connection
@@ -137,8 +130,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
-            "settings": {"type": "dict"},
-            "actor": {"type": "str", "default": ""},
+            **HOST_SPEC,
             "canary_id": {"type": "str", "default": ""},
             "path": {"type": "path", "required": True},
             "journal": {"type": "bool", "default": True},

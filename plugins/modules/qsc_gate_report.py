@@ -15,6 +15,8 @@ description:
   - When the gate did not pass, appends a C(gate_refused) entry to the ledger, with every violation.
 author:
   - The qsc.canary authors (@qsc-canary)
+extends_documentation_fragment:
+  - qsc.canary.host
 attributes:
   check_mode:
     support: full
@@ -23,15 +25,6 @@ attributes:
     support: none
     description: The report is not shown as a diff; it holds new figures at every run.
 options:
-  settings:
-    description:
-      - The settings of the host, as the role makes them from its variables.
-      - Without them the installed ones are taken, C(/etc/qsc_canary/config.json).
-    type: dict
-  actor:
-    description: Who acts, for the ledger, for example a user of the controller or the number of a job.
-    type: str
-    default: ""
   model:
     description: The model the gate was asked about.
     type: str
@@ -64,7 +57,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import make_host
+from ansible_collections.qsc.canary.plugins.module_utils._guard import HOST_SPEC, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import write_atomic
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.activation import cutover_text
@@ -107,8 +100,7 @@ def _entry(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
-            "settings": {"type": "dict"},
-            "actor": {"type": "str", "default": ""},
+            **HOST_SPEC,
             "model": {"type": "str", "required": True},
             "gate": {"type": "dict", "required": True},
         },

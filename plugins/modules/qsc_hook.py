@@ -20,6 +20,8 @@ description:
   - Every run is an entry C(hook_run) in the ledger, without the command's arguments.
 author:
   - The qsc.canary authors (@qsc-canary)
+extends_documentation_fragment:
+  - qsc.canary.host
 attributes:
   check_mode:
     support: full
@@ -33,15 +35,6 @@ options:
     type: str
     choices: [pre_restart, post_restart, reload]
     required: true
-  settings:
-    description:
-      - The settings of the host, as the role makes them from its variables.
-      - Without them the installed ones are taken, C(/etc/qsc_canary/config.json).
-    type: dict
-  actor:
-    description: Who acts, for the ledger, for example a user of the controller or the number of a job.
-    type: str
-    default: ""
   event:
     description: What the restart is for; the command finds it in E(QSC_CANARY_EVENT).
     type: str
@@ -87,7 +80,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import make_host
+from ansible_collections.qsc.canary.plugins.module_utils._guard import HOST_SPEC, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import hooks, systemd
@@ -122,8 +115,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "hook": {"type": "str", "choices": list(hooks.HOOKS), "required": True},
-            "settings": {"type": "dict"},
-            "actor": {"type": "str", "default": ""},
+            **HOST_SPEC,
             "event": {"type": "str", "default": "activate"},
             "canary_id": {"type": "str", "default": ""},
             "model": {"type": "str", "default": ""},

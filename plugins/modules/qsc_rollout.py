@@ -17,6 +17,8 @@ description:
   - "V(aborted) restores the baseline and proves it. The model is rolled out again only when that run is acknowledged."
 author:
   - The qsc.canary authors (@qsc-canary)
+extends_documentation_fragment:
+  - qsc.canary.host
 attributes:
   check_mode:
     support: full
@@ -30,15 +32,6 @@ options:
     type: str
     choices: [decided, paused, resumed, approved, aborted]
     required: true
-  settings:
-    description:
-      - The settings of the host, as the role makes them from its variables.
-      - Without them the installed ones are taken, C(/etc/qsc_canary/config.json).
-    type: dict
-  actor:
-    description: Who acts, for the ledger, for example a user of the controller or the number of a job.
-    type: str
-    default: ""
   model:
     description: The model to roll out. Without one a rollout goes on, and none is begun.
     type: str
@@ -123,9 +116,15 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest, make_host
+from ansible_collections.qsc.canary.plugins.module_utils._guard import (
+    HOST_SPEC,
+    carried_digest,
+    make_host,
+    rolled_back_result,
+    would_roll_back,
+)
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import promotion, reconcile, rollback, rollout_state
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import promotion, reconcile, rollout_state
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
 
 
@@ -181,19 +180,9 @@ def _told(told: rollout_state.Told) -> dict[str, t.Any]:
 def aborted(module: AnsibleModule, host: Host) -> dict[str, t.Any]:
     """Restore and prove the baseline, or tell what would be undone."""
     if module.check_mode:
-        found = rollback.pending(host)
-        return {
-            "changed": bool(found),
-            "summary": [f"would {line}" for line in found] or ["already at baseline, nothing to change"],
-            "diff": {"before": "".join(f"{line}\n" for line in found), "after": ""},
-        }
+        return would_roll_back(host)
     outcome = reconcile.abort(host, module.params["reason"])
-    return {
-        "changed": outcome.changed,
-        "record": outcome.record.to_dict() if outcome.record is not None else None,
-        "proof": {"state": "baseline", **outcome.proof.to_dict()} if outcome.proof is not None else None,
-        "summary": outcome.lines(),
-    }
+    return rolled_back_result(outcome)
 
 
 STATES: t.Mapping[str, t.Callable[[AnsibleModule, Host], dict[str, t.Any]]] = {
@@ -215,8 +204,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": list(STATES), "required": True},
-            "settings": {"type": "dict"},
-            "actor": {"type": "str", "default": ""},
+            **HOST_SPEC,
             "model": {"type": "str", "default": ""},
             "acknowledge": {"type": "str", "default": ""},
             "baseline": {"type": "dict"},

@@ -60,7 +60,7 @@ DEFECTS = (
     ),
     Defect(
         "4", "the logged rollback command cannot work",
-        f"{CORE}/guard/activation.py",
+        f"{CORE}/guard/host.py",
         'return f"/usr/local/bin/qsc rollback --id {canary_id}"',
         'return f"python3 ops/model_safety/qsc_rollback.sh {canary_id}"',
         ("tests/unit/guard/test_way_back.py::test_the_logged_command_is_one_this_host_understands",),

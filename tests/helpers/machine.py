@@ -28,7 +28,6 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
     page,
     promotion,
     status,
-    stepback,
     systemd,
     watchdog,
 )
@@ -138,8 +137,7 @@ class Machine:
         monkeypatch.setattr(systemd, "booted", lambda: True)
         monkeypatch.setattr(systemd, "time", self.time)
         monkeypatch.setattr(systemd, "run_command", self._run_command)
-        for module in (activation, effect, stepback):
-            monkeypatch.setattr(module, "time", self.time)
+        monkeypatch.setattr(effect, "time", self.time)
         monkeypatch.setattr(page, "time", self.time)
         monkeypatch.setattr(status, "time", self.time)
         monkeypatch.setattr(follow, "time", self.time)

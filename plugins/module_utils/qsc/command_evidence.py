@@ -12,8 +12,9 @@ import typing as t
 from pathlib import Path
 
 from . import bundle
+from .credentials import password_in
 from .errors import BadInput, QscError, RecordUnreadable
-from .files import digest_bytes, parse_json, read_bounded, write_atomic
+from .files import digest_bytes, parse_json, write_atomic
 from .record import load, parse
 
 if t.TYPE_CHECKING:
@@ -76,8 +77,8 @@ def _newest(host: Host) -> str:
 
 def _password(host: Host) -> str:
     try:
-        return read_bounded(host.paths.password, 1 << 16).decode().strip("\n")
-    except (FileNotFoundError, UnicodeDecodeError):
+        return password_in(host.paths.password).strip("\n")
+    except UnicodeDecodeError:
         return ""
 
 

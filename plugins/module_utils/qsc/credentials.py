@@ -20,16 +20,20 @@ CLIENT_KEY = "redis-client-key"
 """The name of the monitor's credential with the key to the client's certificate: the key itself stays root's."""
 
 
+def password_in(path: Path) -> str:
+    """The password of a file, "" where there is none. Raises OSError, UnicodeDecodeError."""
+    try:
+        return read_bounded(path, 1 << 16).decode()
+    except FileNotFoundError:
+        return ""
+
+
 def connection(settings: Settings, paths: Paths) -> Connection:
     """How to reach Redis: the settings, with password and key of systemd's credentials or, for root, of their files."""
     from .judge.connection import Connection
 
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(folder) / paths.password.name if folder else paths.password
-    try:
-        password = read_bounded(path, 1 << 16).decode()
-    except FileNotFoundError:
-        password = ""
+    password = password_in(Path(folder) / paths.password.name if folder else paths.password)
     key = Path(folder) / CLIENT_KEY if folder else None
     own = {"client_key_file": str(key)} if key is not None and key.exists() else {}
     return Connection.from_dict({**settings.connection, **own}, password=password)

@@ -75,13 +75,11 @@ def why_not(path: Path) -> tuple[str, str]:
     if not NAME.fullmatch(path.name):
         return "has no plain name", "Use letters, digits, '_', '-' or '.', at most 48 of them; or a hidden file."
     try:
-        status = None
-        for place, status in _way(path):
-            if status.st_uid not in (0, TRUSTED_UID):
-                return f"can be changed by others than root: {place} is of user {status.st_uid}", _repair(place)
-            if not stat.S_ISLNK(status.st_mode) and _open_to_others(status):
-                return f"can be changed by others than root: {place} is writable for others", _repair(place)
-        if status is None or not stat.S_ISREG(status.st_mode):
+        place, why = open_place(path)
+        if place is not None:
+            return f"can be changed by others than root: {place} {why}", repair(place)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             return "is not a regular file", "Put a program there, or a link to one."
         if not status.st_mode & stat.S_IXOTH:
             return "is not executable for everybody", f"Run: chmod 0755 {path}"
@@ -90,7 +88,19 @@ def why_not(path: Path) -> tuple[str, str]:
     return "", ""
 
 
-def _repair(place: Path) -> str:
+def open_place(path: Path) -> tuple[Path | None, str]:
+    """The first file, folder or link on the way to ``path`` that others than root can change, and how; (None, "") where
+    there is none. Raises OSError."""
+    for place, status in _way(path):
+        if status.st_uid not in (0, TRUSTED_UID):
+            return place, f"is of user {status.st_uid}"
+        if not stat.S_ISLNK(status.st_mode) and _open_to_others(status):
+            return place, "is writable for others"
+    return None, ""
+
+
+def repair(place: Path) -> str:
+    """What takes that right away."""
     return f"Run: chown root:root {place} && chmod go-w {place}"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import command
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.activation import rollback_command
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import rollback_command
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths
 
 TYING = ("Requires", "Requisite", "BindsTo", "PartOf", "Wants", "StopWhenUnneeded", "PropagatesStopTo", "Conflicts")

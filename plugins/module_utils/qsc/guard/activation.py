@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 import typing as t
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from ..settings import same_share
 from ..steps import reached
 from ..verdict import printable
 from . import artifacts, checks, effect, folders, history, hooks, page, rollback, rollout_state, stepback, systemd
-from .host import Host
+from .host import Host, new_canary_id, rollback_command
 from .weights import WeightsPlan, checked_baseline, parse_baseline, plan_weights, step_after, weights_bytes
 
 GATE_VALID_S = 900.0
@@ -74,10 +73,7 @@ def preflight(host: Host, request: Request) -> Plan:
     if record is not None and record.in_flight:
         return _already_in_flight(host, record, weights, baseline_bytes, engine)
     _check_leftovers(host)
-    page.check(host)
-    hooks.check(host)
-    checks.check(host)
-    artifacts.check(host)
+    check_host(host)
     history.check(host, request.model, request.acknowledge)
     check_freeze(host)
     if request.rollout:
@@ -178,6 +174,15 @@ def prove_now(host: Host, record: Record) -> None:
         ) from error
 
 
+def check_host(host: Host) -> None:
+    """What this host has against any step towards a canary: a page, and programs or files that cannot be right. Raises
+    BadInput or Refused."""
+    page.check(host)
+    hooks.check(host)
+    checks.check(host)
+    artifacts.check(host)
+
+
 def _check_leftovers(host: Host) -> None:
     for path in (host.paths.dropin(host.settings.engine_unit), host.paths.engine_env):
         if path.exists():
@@ -276,11 +281,6 @@ def _check_can_be_judged(host: Host, gate: t.Mapping[str, t.Any]) -> None:
         )
 
 
-def rollback_command(canary_id: str) -> str:
-    """What ends this run when pasted into a root shell on the host."""
-    return f"/usr/local/bin/qsc rollback --id {canary_id}"
-
-
 def arm(host: Host, request: Request) -> tuple[Plan, Record]:
     """Arm the way back: record, weights, environment file, monitor. Raises BadInput or Refused with nothing changed."""
     if request.gate is None:
@@ -345,9 +345,8 @@ def new_record(host: Host, request: Request, plan: Plan) -> Record:
     judging["stale_after"] = settings.stale_after or float(cadence.get("stale_after_s") or 120.0)
     judging["max_wait"] = settings.max_wait or max(3600.0, 1.5 * settings.min_events / float(cadence["rate_per_s"]))
     judging.update({name: gate[name] for name in ("frame", "reference") if gate.get(name)})
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     record = Record(
-        id=f"{plan.weights.model}-{stamp}-{os.urandom(2).hex()}",
+        id=new_canary_id(plan.weights.model, now),
         state=ARMING,
         owner=os.urandom(16).hex(),
         generation=1,
@@ -418,19 +417,7 @@ def activate(
         dropin = digest_file(host.paths.dropin(record.engine_unit))
         if dropin is None:
             raise NotProven(f"{host.paths.dropin(record.engine_unit)} is not there")
-        now, boot = host.clock.wall(), host.clock.boot()
-        record = transition(
-            record,
-            "activate",
-            since=dict(since),
-            activated_at=now,
-            activated_boot=boot,
-            watched_boot=boot,
-            dropin_digest=dropin,
-            engine={"invocation_id": proof.invocation_id, "main_pid": proof.main_pid},
-            effective=effective,
-            proof=proof.to_dict(),
-        )
+        record = effect.commit(host, record, proof, effective, since=dict(since), dropin_digest=dropin)
         reached("commit.ledger")
         _log_activation(host, record, proof)
         reached("commit.record")

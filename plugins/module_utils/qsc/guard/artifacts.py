@@ -17,7 +17,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ..errors import QscError, RecordUnreadable, Refused
+from ..errors import QscError, Refused
 from ..files import read_json, timestamp, try_io, write_json
 from ..record import Record
 from .host import Host
@@ -124,5 +124,5 @@ def _remembered(host: Host, record: Record) -> dict[str, Seen]:
     try:
         note = read_json(Path(host.paths.artifacts_seen))
         return dict(note["seen"]) if note["canary_id"] == record.id else {}
-    except (OSError, QscError, RecordUnreadable, KeyError, TypeError, ValueError):
+    except (OSError, QscError, KeyError, TypeError, ValueError):
         return {}

@@ -26,6 +26,7 @@ from ..errors import Busy, NotProven, QscError, RecordUnreadable, Refused
 from ..files import Lock, remove, try_io, write_atomic
 from ..record import ACTIVE, ARMING, ROLLED_BACK, Record, load
 from ..settings import DrillPaths, Paths, Settings
+from ..verdict import MONITOR_VIOLATION
 from . import activation, rollback, systemd
 from .host import MONITOR_SERVICE, MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Guards, Host
 from .weights import weights_bytes
@@ -396,7 +397,7 @@ class _Drill:
         with self.step("engine"):
             systemd.start(ENGINE)
             self._prove_baseline("")
-        violated = self._round("monitor", self._violate, "qsc_monitor_violation", "")
+        violated = self._round("monitor", self._violate, MONITOR_VIOLATION, "")
         self._round("watchdog", self._silence, "timer_stopped", violated.id)
 
     def _prepare(self) -> None:

@@ -13,7 +13,7 @@ import typing as t
 
 from ..errors import NotProven
 from ..files import digest_bytes, remove
-from ..record import ACTIVE, ARMING, Record
+from ..record import ACTIVE, ARMING, Record, transition
 from . import systemd
 from .host import Host
 
@@ -62,6 +62,22 @@ def prove(host: Host, record: Record, published: t.Mapping[str, float] | None = 
         f"no proof that {record.engine_unit} uses the canary's weights: {problem}",
         remedy=f"The engine must acknowledge in ${record.environment['ack']} what it loaded, or publish its weights "
         "(qsc_canary_weights_field); see docs/engine.md",
+    )
+
+
+def commit(host: Host, record: Record, proof: systemd.Proof, effective: str, **changes: t.Any) -> Record:
+    """The record of a run that is proven, active from now on; the caller logs and saves it."""
+    boot = host.clock.boot()
+    return transition(
+        record,
+        "activate",
+        activated_at=host.clock.wall(),
+        activated_boot=boot,
+        watched_boot=boot,
+        engine={"invocation_id": proof.invocation_id, "main_pid": proof.main_pid},
+        effective=effective,
+        proof=proof.to_dict(),
+        **changes,
     )
 
 

@@ -19,6 +19,7 @@ import stat
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from .. import own_checks
 from ..errors import BadInput, QscError, Refused, SystemdError
 from ..files import read_json, remove, timestamp, try_io, write_atomic, write_json
 from ..record import ACTIVE, Record
@@ -98,13 +99,12 @@ def _check_program(option: str, path: Path) -> None:
         ) from error
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.X_OK):
         raise BadInput(f"{option}={path} is not an executable file", remedy=f"Run: chmod 0755 {path}")
-    for place in (path, path.resolve(), path.resolve().parent):
-        found = place.stat()
-        if found.st_uid != 0 or found.st_mode & 0o022:
-            raise Refused(
-                f"{option}: {place} can be changed by others than root, and would run as root",
-                remedy=f"Run: chown root:root {place} && chmod go-w {place}",
-            )
+    place = own_checks.open_place(path)[0]
+    if place is not None:
+        raise Refused(
+            f"{option}: {place} can be changed by others than root, and would run as root",
+            remedy=own_checks.repair(place),
+        )
 
 
 def before_restart(host: Host, about: About, *, locked: bool = False) -> systemd.Ran | None:

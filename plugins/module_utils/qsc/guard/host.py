@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 import typing as t
 from dataclasses import dataclass, field
 
@@ -81,6 +83,31 @@ class Host:
     def weights_bytes(self, record: Record) -> bytes:
         """The bytes of the weights file."""
         return weights_bytes(record.weights)
+
+
+def new_canary_id(model: str, wall: float) -> str:
+    """The id of a run that begins at this moment (wall s)."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(wall))
+    return f"{model}-{stamp}-{os.urandom(2).hex()}"
+
+
+def rollback_command(canary_id: str) -> str:
+    """What ends this run when pasted into a root shell on the host."""
+    return f"/usr/local/bin/qsc rollback --id {canary_id}"
+
+
+def how_it_ended(record: Record) -> dict[str, t.Any]:
+    """Why a run was taken back and what had been judged of it, for the ledger."""
+    return {
+        "violations": [item["message"] for item in record.violations],
+        "codes": [item["code"] for item in record.violations],
+        "measured": list(record.violations),
+        "trigger": record.trigger,
+        "reason": record.reason,
+        "outcome": record.outcome,
+        "since": dict(record.since),
+        "judged": dict(record.judged),
+    }
 
 
 def subject(host: Host, record: Record | None) -> Record | Settings:

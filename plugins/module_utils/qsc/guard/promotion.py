@@ -21,10 +21,9 @@ from ..files import digest_bytes, read_bounded, remove, timestamp, write_atomic
 from ..record import ACTIVE, ARMING, PROMOTED, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import about, printable
-from . import activation, artifacts, checks, folders, hooks, page, rollout_state, systemd, watchdog
-from .activation import Plan, rollback_command
-from .host import Host
-from .rollback import RESTART_TIMEOUT_S
+from . import activation, folders, hooks, rollout_state, systemd, watchdog
+from .activation import Plan
+from .host import Host, rollback_command
 from .weights import SAME, WeightsPlan, checked_baseline, parse_baseline, plan_weights, step_after, weights_bytes
 
 RAISE, PROMOTE, ALREADY_PROMOTED = "raise", "promote", "already_promoted"
@@ -73,10 +72,7 @@ def preflight(host: Host, request: Request) -> Plan:
         return activation.already_active(host, record, _snapshot(host, record), engine)
     _check_outcome(record)
     _check_acknowledged(record, request)
-    page.check(host)
-    hooks.check(host)
-    checks.check(host)
-    artifacts.check(host)
+    activation.check_host(host)
     _check_still_safe(host, record, request)
     activation.prove_now(host, record)
     saved = _snapshot(host, record)
@@ -339,7 +335,7 @@ def _promote(host: Host, record: Record) -> tuple[Record, systemd.Proof]:
     reached("promote.restart")
     systemd.daemon_reload()
     systemd.reset_failed(unit)
-    systemd.restart(unit, timeout_s=RESTART_TIMEOUT_S)
+    systemd.restart(unit, timeout_s=systemd.RESTART_TIMEOUT_S)
     reached("promote.prove")
     proof = systemd.prove(
         unit,

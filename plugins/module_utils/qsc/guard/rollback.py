@@ -22,11 +22,10 @@ from ..errors import NotProven, QscError, RecordUnreadable, Refused, SystemdErro
 from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
 from ..record import PROMOTING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
-from ..verdict import Verdict, Violation, printable
+from ..verdict import MONITOR_VIOLATION, Verdict, Violation, printable
 from . import folders, hooks, stepback, systemd
-from .host import Host, subject
+from .host import Host, how_it_ended, subject
 
-RESTART_TIMEOUT_S = 280.0
 _START_WAIT_S = 200.0
 """s: an engine that is on its way up by itself is waited for, not started over again."""
 
@@ -104,7 +103,7 @@ def of_verdict(verdict: Verdict) -> Finding | None:
         "checks_done": verdict.checks_done,
     }
     if verdict.verdict == "violation":
-        return Finding("qsc_monitor_violation", verdict.message, "violated", verdict.violations, judged)
+        return Finding(MONITOR_VIOLATION, verdict.message, "violated", verdict.violations, judged)
     if verdict.verdict == "inconclusive":
         return Finding("inconclusive", verdict.message, "inconclusive", (), judged)
     return None
@@ -410,7 +409,7 @@ def _restore(
     opened = hooks.before_rollback(host, _about(record), notes)
     reached("back.restart")
     systemd.reset_failed(unit)
-    systemd.restart(unit, timeout_s=RESTART_TIMEOUT_S)
+    systemd.restart(unit, timeout_s=systemd.RESTART_TIMEOUT_S)
     reached("back.prove")
     proof = systemd.prove(
         unit, expected={}, names=names, not_invocation=before.invocation_id, stability_s=stability_s, timeout_s=20.0
@@ -467,15 +466,8 @@ def _finish(host: Host, record: Record, proof: systemd.Proof | None, notes: list
         entry = host.log(
             "rollback_executed",
             record,
-            violations=[item["message"] for item in record.violations],
-            codes=[item["code"] for item in record.violations],
-            measured=list(record.violations),
-            trigger=record.trigger,
-            reason=record.reason,
-            outcome=record.outcome,
+            **how_it_ended(record),
             weights=dict(record.baseline),
-            since=dict(record.since),
-            judged=dict(record.judged),
             proof=proof.to_dict() if proof else None,
             downtime_s=systemd.known_downtime_s(record.engine_unit) if restarted else 0.0,
             notes=list(notes),

@@ -18,7 +18,7 @@ from ..files import digest_file, timestamp
 from ..record import ACTIVE, ROLLING_BACK, Record, drift_text, load
 from ..verdict import MISSED_LIMIT
 from . import activation, effect, hooks, page, promotion, rollback, rollout_state, systemd, watchdog
-from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, subject
+from .host import MONITOR_TIMER, ROLLBACK_SERVICE, WATCHDOG_TIMER, Host, rollback_command, subject
 
 
 def gather(host: Host, *, tail: int = 5) -> dict[str, t.Any]:
@@ -137,7 +137,7 @@ def _look(host: Host) -> dict[str, t.Any]:
         "deadline": timestamp(record.ends_at) if record is not None and record.ends_at else "",
         "step": promotion.step_of(host.settings.steps, record) if record is not None and record.live else None,
         "seconds_left": _seconds_left(host, record),
-        "rollback_cmd": activation.rollback_command(record.id) if record is not None and record.in_flight else "",
+        "rollback_cmd": rollback_command(record.id) if record is not None and record.in_flight else "",
         **_standing(host, record),
         "held_back": _held_back(problems, host, record),
         "problems": problems,

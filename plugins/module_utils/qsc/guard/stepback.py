@@ -14,21 +14,19 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from dataclasses import replace
 
 from ..errors import RecordUnreadable, Refused
 from ..files import digest_bytes, read_bounded, read_json, write_atomic, write_json
-from ..record import ARMING, ROLLING_BACK, Record, begun_anew, parse, save, transition
+from ..record import ARMING, ROLLING_BACK, Record, begun_anew, parse, save
 from ..steps import reached
+from ..verdict import MONITOR_VIOLATION
 from . import effect, hooks, systemd
-from .host import Host
+from .host import Host, how_it_ended, new_canary_id, rollback_command
 
 BASELINE, PREVIOUS_STEP = "baseline", "previous_step"
-_VIOLATION = "qsc_monitor_violation"
 _STREAM_ID = re.compile(r"\d{1,20}-\d{1,20}")
 _TRIED = "tried"
-_RESTART_TIMEOUT_S = 280.0
 
 
 def keep(host: Host, record: Record) -> None:
@@ -52,7 +50,7 @@ def wanted(host: Host, record: Record) -> bool:
         and not begun
         and record.rollback_to == PREVIOUS_STEP
         and bool(record.raised_from)
-        and record.trigger == _VIOLATION
+        and record.trigger == MONITOR_VIOLATION
         and not record.step_back
     )
 
@@ -70,10 +68,9 @@ def _previous(host: Host, record: Record) -> tuple[Record, bytes]:
 def _fresh(host: Host, record: Record, kept: Record, engine: systemd.UnitFacts) -> Record:
     """A new run at the share of the one that was kept, judged and watched as that one was."""
     now, boot = host.clock.wall(), host.clock.boot()
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     run = begun_anew(
         kept,
-        id=f"{kept.model}-{stamp}-{os.urandom(2).hex()}",
+        id=new_canary_id(kept.model, now),
         state=ARMING,
         owner=os.urandom(16).hex(),
         generation=1,
@@ -109,42 +106,24 @@ def step_back(host: Host, record: Record, notes: list[str]) -> tuple[Record, sys
     opened = hooks.before_rollback(host, hooks.about_run(record, "rollback"), notes)
     reached("stepback.restart")
     systemd.reset_failed(unit)
-    systemd.restart(unit, timeout_s=_RESTART_TIMEOUT_S)
+    systemd.restart(unit, timeout_s=systemd.RESTART_TIMEOUT_S)
     reached("stepback.prove")
     proof, effective = effect.prove(host, run)
     hooks.after_rollback(host, opened, notes)
     systemd.start(host.guards.monitor_timer)
-    now, boot = host.clock.wall(), host.clock.boot()
-    run = transition(
-        run,
-        "activate",
-        activated_at=now,
-        activated_boot=boot,
-        watched_boot=boot,
-        dropin_digest=kept.dropin_digest,
-        engine={"invocation_id": proof.invocation_id, "main_pid": proof.main_pid},
-        effective=effective,
-        proof=proof.to_dict(),
-    )
+    run = effect.commit(host, run, proof, effective, dropin_digest=kept.dropin_digest)
     reached("stepback.ledger")
     host.log(
         "stepped_back",
         record,
-        violations=[item["message"] for item in record.violations],
-        codes=[item["code"] for item in record.violations],
-        measured=list(record.violations),
-        trigger=record.trigger,
-        reason=record.reason,
-        outcome=record.outcome,
+        **how_it_ended(record),
         from_weight=record.weight,
         to_weight=run.weight,
         to_canary_id=run.id,
         weights=dict(run.weights),
-        since=dict(record.since),
-        judged=dict(record.judged),
         proof=proof.to_dict(),
         notes=list(notes),
-        rollback_cmd=f"/usr/local/bin/qsc rollback --id {run.id}",
+        rollback_cmd=rollback_command(run.id),
         **effect.delivered(run),
     )
     reached("stepback.record")

@@ -29,6 +29,8 @@ _PROPERTIES = (
     "UnitFileState", "DropInPaths", "User", "Result", "ExecMainStatus",
 )  # fmt: skip
 _TRIES = 5
+RESTART_TIMEOUT_S = 280.0
+"""s that an engine may take for a stop and a start before a restart by us counts as failed."""
 _ENVIRON_LIMIT = 1 << 22
 
 
@@ -203,6 +205,23 @@ class Ran:
     output: str
 
 
+def _started(command: t.Sequence[str], *, stderr: int) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "LC_ALL": "C"}
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment
+    )  # fmt: skip
+
+
+def _printed(process: subprocess.Popen[bytes], end: float) -> t.Iterator[bytes]:
+    """What a program prints, piece by piece, until it prints no more or the time (monotonic s) is over."""
+    stream = t.cast("t.IO[bytes]", process.stdout).fileno()
+    while select.select([stream], [], [], max(0.0, end - time.monotonic()))[0]:
+        chunk = os.read(stream, 1 << 16)
+        if not chunk:
+            return
+        yield chunk
+
+
 def run_command(argv: t.Sequence[str], *, name: str, environment: t.Mapping[str, str], timeout_s: float) -> Ran:
     """Run a command as a service of its own, whoever calls: bounded by systemd, with all of its children.
 
@@ -219,15 +238,8 @@ def run_command(argv: t.Sequence[str], *, name: str, environment: t.Mapping[str,
     end = begin + timeout_s + 2 * _STOP_S + 1
     tail = b""
     try:
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, "LC_ALL": "C"},
-        ) as process:  # fmt: skip
-            stream = t.cast("t.IO[bytes]", process.stdout).fileno()
-            while select.select([stream], [], [], max(0.0, end - time.monotonic()))[0]:
-                chunk = os.read(stream, 65536)
-                if not chunk:
-                    break
+        with _started(command, stderr=subprocess.STDOUT) as process:
+            for chunk in _printed(process, end):
                 tail = (tail + chunk)[-_OUTPUT_KEPT:]
             try:
                 status = process.wait(timeout=max(0.1, end - time.monotonic()))
@@ -260,18 +272,11 @@ def journal(units: t.Sequence[str], *, since: float, until: float, lines: int, m
     end = time.monotonic() + 60
     found = b""
     try:
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C"},
-        ) as process:  # fmt: skip
-            stream = t.cast("t.IO[bytes]", process.stdout).fileno()
-            while len(found) <= most_bytes:
-                if not select.select([stream], [], [], max(0.0, end - time.monotonic()))[0]:
-                    break
-                chunk = os.read(stream, 1 << 16)
-                if not chunk:
-                    break
+        with _started(command, stderr=subprocess.DEVNULL) as process:
+            for chunk in _printed(process, end):
                 found += chunk
+                if len(found) > most_bytes:
+                    break
             more = len(found) > most_bytes
             if more or time.monotonic() >= end:
                 process.kill()

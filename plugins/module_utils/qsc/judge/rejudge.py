@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 
 from ..record import Record
-from ..verdict import Violation, violation_of
+from ..verdict import MONITOR_VIOLATION, Violation, violation_of
 from . import archive, sequential
 from .archive import Archived
 from .check import INCONCLUSIVE, VIOLATION, CheckResult, Progress, begin, check, with_own
@@ -35,7 +35,6 @@ from .stream import Entry
 
 TOLERANCE = 1e-9
 """Figures may differ by so much of themselves: the last digits of a logarithm are a platform's."""
-_OF_THE_MONITOR = "qsc_monitor_violation"
 _LATCHED_FIELDS = ("verdict", "status", "message", "violations", "events")
 
 Tick = t.Callable[[int, int], None]
@@ -198,7 +197,7 @@ def against(answer: Answer, log: CheckLog, record: Record) -> None:
     for name in ("model", "stream", "since"):
         if wanted[name] != log.header[name]:
             answer.differences.append(Difference(0, name, wanted[name], log.header[name]))
-    if record.trigger != _OF_THE_MONITOR or not record.violations:
+    if record.trigger != MONITOR_VIOLATION or not record.violations:
         return
     recorded = tuple(violation_of(dict(item)) for item in record.violations)
     if answer.latched is not None and not same(recorded, answer.latched.violations):
