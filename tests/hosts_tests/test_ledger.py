@@ -76,9 +76,12 @@ def test_a_rollback_on_a_full_disk(host: Host) -> None:
     """The disk of the ledger is full when the monitor finds a violation: the host is proven at baseline, and the entry
     comes into the ledger once there is room."""
     canary = activated(host)
-    # put aside first: the last page of the current file would have room for a line
+    # put aside first: the last page of the current file would have room for a line; what earlier tests logged must not
+    # fill the disk by itself
     host.run(
-        f"mv {LEDGER} /run/ledger.1 && mount -t tmpfs -o size=64k tmpfs {FOLDER} && mv /run/ledger.1 {LEDGER}.1 && "
+        f"size=$(($(stat -c %s {LEDGER}) / 1024 + 64)) && "
+        f"mv {LEDGER} /run/ledger.1 && mount -t tmpfs -o size=${{size}}k tmpfs {FOLDER} && "
+        f"mv /run/ledger.1 {LEDGER}.1 && "
         f"! dd if=/dev/zero of={FOLDER}/filler bs=4k"
     )
     try:
