@@ -57,6 +57,13 @@ options:
       - The time before the cutover, as M(qsc.canary.qsc_quality_gate) returns it, for the drift in RV(comparison).
       - By default at most 1000 decisions before O(since).
     type: dict
+  exposure_budget:
+    description:
+      - End the run when the positions (C(position_size_usd)) of all decisions since the marker that the canary's weight
+        has flipped come to so many USD; V(0) is no budget. See RV(exposure).
+      - Needs O(baseline) and O(weight). With O(state_path) what was counted before is remembered.
+    type: float
+    default: 0
   policy:
     description:
       - With V(strict) any rule that is violated in the newest O(window_events) decisions, O(min_events) or more, is a
@@ -98,7 +105,7 @@ options:
       - Without it every check stands alone.
     type: path
   fail_on_violation:
-    description: Whether the task fails when the verdict is V(violation). Errors always fail it.
+    description: Whether the task fails when the verdict is V(violation) or V(terminated). Errors always fail it.
     type: bool
     default: true
 seealso:
@@ -122,7 +129,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 verdict:
-  description: V(ok), V(waiting) for decisions, V(violation), or V(inconclusive) when it waited too long.
+  description:
+    - V(ok), V(waiting) for decisions, V(violation), V(inconclusive) when it waited too long, or V(terminated) when
+      O(exposure_budget) is spent.
   type: str
   returned: when telemetry was read
 status:
@@ -195,8 +204,14 @@ frame:
 impact:
   description:
     - What the canary's weight changes in the actions of the ensemble, over the decisions that were judged (with
-      V(sequential) the newest 1000). C(decisions), C(flipped), C(flip_share) (a fraction), C(directions), C(symbols),
-      C(first_id), C(last_id). Null without O(baseline) and O(weight).
+      V(sequential) the newest 1000). C(decisions), C(flipped), C(flip_share) (a fraction), C(exposure_usd), C(unsized),
+      C(directions), C(symbols), C(first_id), C(last_id). Null without O(baseline) and O(weight).
+  type: dict
+  returned: when telemetry was read
+exposure:
+  description:
+    - What of O(exposure_budget) is spent, with C(usd), C(budget_usd), C(decisions) since the marker, C(flipped) of them,
+      C(unsized) flips without C(position_size_usd), and the stream ID C(until) which was counted. Null without a budget.
   type: dict
   returned: when telemetry was read
 comparison:
@@ -232,6 +247,7 @@ from ansible_collections.qsc.canary.plugins.module_utils._redis import run_telem
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import RecordUnreadable
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import read_json, write_json
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.check import (
+    TERMINATED,
     VIOLATION,
     Progress,
     check,
@@ -242,7 +258,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.options impor
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import StreamReader
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.report import check_lines, scoreboard
 
-EXIT_CODES = {"ok": 0, "violation": 1}
+EXIT_CODES = {"ok": 0, VIOLATION: 1, TERMINATED: 1}
 ERROR = 2
 UNDECIDED = 4
 
@@ -263,7 +279,7 @@ def judge(module: AnsibleModule, reader: StreamReader) -> dict[str, t.Any]:
     data.update(
         scoreboard=scoreboard(data), report_lines=check_lines(data), exit_code=EXIT_CODES.get(result.verdict, UNDECIDED)
     )
-    if result.verdict == VIOLATION and module.params["fail_on_violation"]:
+    if result.verdict in (VIOLATION, TERMINATED) and module.params["fail_on_violation"]:
         data.update(failed=True, msg=f"{options.model}: {result.message}")
     return data
 
@@ -291,6 +307,7 @@ def main() -> t.NoReturn:
             weight={"type": "float"},
             baseline={"type": "dict"},
             reference={"type": "dict"},
+            exposure_budget={"type": "float", "default": 0},
             policy={"type": "str", "choices": ["strict", "sequential"], "default": "strict"},
             duration_s={"type": "float", "default": 21600},
             frame={"type": "dict"},

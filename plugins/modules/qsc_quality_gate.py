@@ -269,9 +269,10 @@ impact:
     - What each share of the canary changes in the actions of the ensemble, from the votes and confidences as they were
       published, which do not depend on the weights. Null without O(baseline) and one model in O(models).
     - C(shares) holds one entry for 0, 10, 25, 50, 100 percent and O(weight), with C(share), C(weights), C(decisions),
-      C(flipped), C(flip_share) (a fraction), C(directions) (C(from), C(to), C(count)) and C(symbols).
+      C(flipped), C(flip_share) (a fraction), C(exposure_usd) (the positions of the flips), C(unsized) (flips that tell none),
+      C(directions) (C(from), C(to), C(count)) and C(symbols).
     - C(reproduced) tells in how many C(decisions) the engine published its own action, and in how many of them the vote at
-      the baseline's weights is the C(same).
+      the baseline's weights is the C(same). C(sized) is how many tell the size of their position.
   type: dict
   returned: when telemetry was read
 comparison:

@@ -165,4 +165,20 @@ PARTS = (
         "    except KeyError:\n        return {}\n",
         ("tests/integration/test_impact.py::test_what_is_only_shown_and_cannot_be_read_changes_no_verdict",),
     ),
+    Defect(
+        "S20",
+        "what was spent of the budget is forgotten from check to check",
+        f"{CORE}/judge/check.py",
+        "before or Exposure(options.since), progress.seen.cursor)",
+        "Exposure(options.since if before is None else before.cursor), progress.seen.cursor)",
+        ("tests/unit/judge/test_exposure.py::test_however_checks_split_the_run_every_position_counts_once",),
+    ),
+    Defect(
+        "S21",
+        "a spent budget does not end the run",
+        f"{CORE}/guard/rollback.py",
+        '    if verdict.verdict == "terminated":\n',
+        '    if verdict.verdict == "never":\n',
+        ("tests/unit/guard/test_diagnose.py", "tests/unit/guard/test_rollback.py"),
+    ),
 )

@@ -151,6 +151,7 @@ def reports(data: bytes) -> None:
 def _check_compared(tally: Tally, found: t.Mapping[str, t.Any] | None) -> None:
     """What is only shown is bounded JSON, and its lines are for a terminal."""
     need(0 <= tally.flipped == sum(tally.directions.values()) <= tally.compared, "flips were lost or made up")
+    need(0 <= tally.unsized <= tally.flipped and tally.cents >= 0, "positions were lost or made up")
     text = json.dumps([tally.page(), found], allow_nan=False)
     need(len(text) < 1 << 16, "a comparison without bounds")
     for line in [*shown.flips_line(tally.page()), *shown.comparison_lines(found)]:

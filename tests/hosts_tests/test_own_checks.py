@@ -99,6 +99,27 @@ def test_one_that_others_may_write_is_refused(host_with_checks: Host) -> None:
     assert fingerprint(host) == before
 
 
+def test_a_spent_exposure_budget_ends_the_run_as_terminated(
+    host: Host, record_property: t.Callable[[str, object], None]
+) -> None:
+    """The engine is healthy and stays so: only what the canary moves counts."""
+    quick = {name: OWN[name] for name in ("qsc_canary_stale_after", "qsc_canary_limits")}
+    done = play("activate", host, model="patchtst", **quick, qsc_canary_exposure_budget=60_000)
+    assert done.rc == 0, done.output
+    assert "; positions of " in done.flat()
+    page = host.output("qsc status")
+    assert record(host)["judging"]["exposure_budget"] == 60_000.0, page
+    ended = await_state(host, "rolled_back", timeout=180)
+    assert (ended["outcome"], ended["trigger"], ended["violations"]) == ("terminated", "exposure_budget", [])
+    assert ended["reason"].startswith("Exposure budget spent: the canary flipped ")
+    assert ended["reason"].endswith("(budget 60,000.00 USD)")
+    assert process_variables(host) == {}
+    [entry] = [entry for entry in entries(host, ended["id"]) if entry["action"] == "rollback_executed"]
+    assert (entry["outcome"], entry["weights"]) == ("terminated", BASELINE)
+    spent = float(ended["reason"].partition("positions of ")[2].partition(" USD")[0].replace(",", ""))
+    assert 60_000 <= spent < 120_000, "it ended with the check that counted it"
+
+
 def test_a_model_that_is_retrained_ends_the_run_as_inconclusive(host_with_checks: Host) -> None:
     host = host_with_checks
     done = play("activate", host, model="patchtst", **OWN, qsc_canary_inconclusive="hold")

@@ -22,11 +22,12 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import checkl
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.checklog import CheckLog
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection import Connection
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.frame import Frame
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.impact import weights_at
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.monitor import run_unit
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import save
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.evidence import evidence_lines, replay_lines
-from helpers.samples import make_record
+from helpers.samples import BASELINE, make_record
 from helpers.telemetry import STREAM, entry, healthy, now_ms, publish
 
 CANARY = "patchtst"
@@ -79,14 +80,14 @@ class Run:
         self.serial = 0
         self.next_ms = now_ms() - 7_200_000
 
-    def publish(self, count, spoil=None, step_ms=200):
+    def publish(self, count, spoil=None, step_ms=200, **payload):
         """Go on publishing: healthy decisions that differ from one another."""
         pipe = self.client.pipeline(transaction=False)
         for _number in range(count):
             said = healthy(self.serial)
             if spoil:
                 spoil(self.serial, said)
-            pipe.xadd(STREAM, entry(said, serial=self.serial), id=f"{self.next_ms}-0")
+            pipe.xadd(STREAM, entry(said, serial=self.serial, **payload), id=f"{self.next_ms}-0")
             self.serial, self.next_ms = self.serial + 1, self.next_ms + step_ms
         pipe.execute()
 
@@ -96,10 +97,10 @@ class Run:
         connection = Connection.from_dict({**self.server.options(), **options})
         return run_unit(self.paths, lambda: connection, clock=clock, scoreboard=lambda _data: "a page")
 
-    def checks(self, count, each=60, spoil=None, step_ms=200):
+    def checks(self, count, each=60, spoil=None, step_ms=200, **payload):
         codes = []
         for _number in range(count):
-            self.publish(each, spoil, step_ms)
+            self.publish(each, spoil, step_ms, **payload)
             codes.append(self.check()[0])
         return codes
 
@@ -612,6 +613,39 @@ def test_what_own_checks_answered_is_taken_over_and_judged_with(run, policy):
     changed = repacked(path, "checks.jsonl", lambda data: data.replace(b'"value":7.0', b'"value":8.0'))
     assert changed.read_bytes() != path.read_bytes()
     assert {item["number"] for item in one.replay(changed)["differences"]} >= {6}
+
+
+def alone(_i, said):
+    """The canary alone decides, where it has most of the weight."""
+    for name, item in said.items():
+        item.update(action="BUY" if name == CANARY else "SELL", confidence=0.8)
+
+
+HEAVY = {"weight": 0.6, "weights": weights_at(BASELINE, CANARY, 0.6)}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_was_spent_of_a_budget_is_counted_again(run, policy):
+    one = run(policy, judging={"exposure_budget": 10_050}, **HEAVY)
+    assert one.checks(3, each=30, spoil=alone, position_size_usd=100.5) == [0] * 3
+    assert one.checks(1, each=10, spoil=alone, position_size_usd=100.5) == [1]
+    assert one.check()[0] == 1, "the verdict is latched"
+    said = one.log().lines[3].said
+    assert (said.verdict, said.violations) == ("terminated", ())
+    assert "flipped 100 of 100 decisions, with positions of 10,050.00 USD (budget 10,050.00 USD)" in said.message
+    path = one.write()
+    found = one.replay(path)
+    assert (found["differences"], found["recomputed"], found["whole"]) == ([], 4, True)
+
+    def change(data):
+        lines = data.split(b"\n")
+        assert lines[45].count(b"100.5") == 1
+        lines[45] = lines[45].replace(b"100.5", b"100.4")
+        return b"\n".join(lines)
+
+    told = one.replay(repacked(path, "decisions.jsonl", change))
+    found = {(item["number"], item["name"]) for item in told["differences"]}
+    assert {(2, "digest"), (3, "start")} <= found, "the check after it did not find what this one left"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="own checks are root's files")

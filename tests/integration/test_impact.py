@@ -23,7 +23,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.figures import
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import Verdict
 from helpers.run_module import run_module
 from helpers.samples import BASELINE, make_record
-from helpers.telemetry import MODELS, STREAM, now_ms, publish, vote
+from helpers.telemetry import MODELS, STREAM, entry, now_ms, publish, vote
 
 CANARY = "patchtst"
 HEAVY = {"xgb": 0.125, "lgbm": 0.125, "nhits": 0.15, "patchtst": 0.6}
@@ -130,6 +130,32 @@ def test_a_check_tells_what_the_weight_changes_and_compares(telemetry, policy):
         assert "## What the weight changes" in result["scoreboard"]
         assert "## Beside the other models" in result["scoreboard"]
         assert any(line.startswith("flips     2") for line in result["report_lines"])
+
+
+def test_a_check_holds_the_positions_of_the_flips_against_a_budget(redis_server, tmp_path):
+    def sized(i, said):
+        return entry(ensemble(i, said), position_size_usd=50)
+
+    publish(redis_server.client(), 1200, start_ms=now_ms() - 1_200_000, spoil=sized)
+    options = {
+        "model": CANARY, "since": ago(500), "weight": 0.6, "baseline": BASELINE, "limits": LIMITS,
+        "state_path": str(tmp_path / "state.json"), **redis_server.options(),
+    }  # fmt: skip
+    result = run_module("qsc_monitor_check", **options, exposure_budget=1_000_000)
+    flips = result["exposure"]["flipped"]
+    assert (result["verdict"], result["exit_code"], result["changed"]) == ("ok", 0, False)
+    assert 100 < flips == result["impact"]["flipped"]
+    assert result["exposure"]["usd"] == 50.0 * flips
+    again = run_module("qsc_monitor_check", **options, exposure_budget=1_000_000)
+    assert again["exposure"] == result["exposure"], "with a state nothing is counted twice"
+    spent = run_module("qsc_monitor_check", **options, exposure_budget=50 * flips)
+    assert spent["failed"] and "Exposure budget spent" in spent["msg"]
+    assert (spent["verdict"], spent["exit_code"], spent["violations"]) == ("terminated", 1, [])
+    kept = run_module("qsc_monitor_check", **options, exposure_budget=50 * flips, fail_on_violation=False)
+    assert (kept.get("failed", False), kept["verdict"]) == (False, "terminated")
+    for wrong, words in ((-5, "exposure_budget=-5.0 is out of range"), ("much", "exposure_budget")):
+        refused = run_module("qsc_monitor_check", **options, exposure_budget=wrong)
+        assert refused["failed"] and words in refused["msg"]
 
 
 def test_a_check_without_weights_shows_no_flips_and_a_limit_without_them_is_refused(telemetry):

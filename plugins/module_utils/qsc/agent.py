@@ -65,6 +65,7 @@ FILES = (
     "judge/decisions.py",
     "judge/drift.py",
     "judge/evidence.py",
+    "judge/exposure.py",
     "judge/fold.py",
     "judge/frame.py",
     "judge/gate.py",

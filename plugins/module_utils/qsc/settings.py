@@ -311,6 +311,7 @@ class Settings:
     own_checks: bool = False
     check_timeout_s: float = 5.0
     model_artifacts: t.Sequence[str] = ()
+    exposure_budget: float = 0.0
 
     @classmethod
     def from_dict(cls, raw: t.Any) -> Settings:
@@ -361,7 +362,7 @@ class Settings:
     def judging(self) -> dict[str, t.Any]:
         """What the judge of a run is told; frozen in the record when a run is armed."""
         names = ("stream", "match", "aliases", "ignore_models", "limits", "min_events", "window_events")
-        extra = ("stale_after", "max_wait", "weights_field", "policy", "vote")
+        extra = ("stale_after", "max_wait", "weights_field", "policy", "vote", "exposure_budget")
         data = self.to_dict()
         return {name: data[name] for name in names + extra}
 
@@ -449,6 +450,8 @@ def _command(key: str, value: str) -> None:
         )
 
 
+MOST_BUDGET = 1e12
+"""USD: the largest exposure budget."""
 _NUMBERS = {
     "hook_timeout_s": (1.0, 600.0, "s"),
     "check_timeout_s": (0.1, 600.0, "s"),
@@ -460,6 +463,7 @@ _NUMBERS = {
     "stability_s": (0.0, 600.0, "s"),
     "required_checks": (0.5, 1.0, "(a share)"),
     "breaker_window_s": (1.0, 365 * 86400.0, "s"),
+    "exposure_budget": (0.0, MOST_BUDGET, "USD (0: none)"),
 }
 _COUNTS = {
     "min_events": (1, 1_000_000),

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from .errors import RecordUnreadable
 
 SCHEMA = 1
-VERDICTS = ("ok", "waiting", "violation", "inconclusive", "transient")
+VERDICTS = ("ok", "waiting", "violation", "inconclusive", "terminated", "transient")
 STATUSES = ("GO", "WAIT", "NO-GO")
 LIMIT = 1 << 18
 """Bytes: a larger verdict is not one."""

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import typing as t
+from dataclasses import replace
 
 import pytest
 
@@ -225,6 +226,16 @@ def test_a_stream_too_slow_to_judge_gets_the_hours_that_would_do(machine: Machin
     )
     assert error.remedy == f"Set qsc_canary_monitor_hours to {hours} or more."
     assert rate * float(hours) * 3600 >= 400, "the proposed hours would be refused again"
+
+
+def test_a_budget_nothing_would_be_counted_against(machine: Machine) -> None:
+    machine.host = replace(machine.host, settings=replace(machine.host.settings, exposure_budget=5000.0))
+    for impact in (None, {}, {"sized": 0}, {"sized": True}, {"sized": "many"}, {"sized": math.nan}):
+        gate = machine.gate(impact=impact)
+        remedy = "set qsc_canary_exposure_budget to 0"
+        refused(machine, Refused, "exposure_budget=5000: none of the decisions", remedy, gate=gate)
+    gate = machine.gate(impact={"sized": 1})
+    assert activation.preflight(machine.host, machine.request(gate=gate)).action == "activate"
 
 
 def test_a_stream_just_fast_enough(machine: Machine) -> None:

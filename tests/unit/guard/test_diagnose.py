@@ -71,6 +71,8 @@ ONE_WRONG: t.Mapping[str, tuple[dict[str, t.Any], str]] = {
     "retrained": ({"another_model": "patchtst's file changed"}, "model_changed"),
     "retrained while safe": ({"another_model": "patchtst's file changed", "record": SAFE}, "model_changed"),
     "inconclusive": ({"verdict": verdict(verdict="inconclusive")}, "inconclusive"),
+    "budget spent": ({"verdict": verdict(verdict="terminated")}, "exposure_budget"),
+    "budget spent while safe": ({"verdict": verdict(verdict="terminated"), "record": SAFE}, "exposure_budget"),
     "hostile verdict": ({"verdict": None, "verdict_error": "not JSON"}, "verdict_unreadable"),
     "masked": ({"engine": make_engine(load_state="masked")}, "engine_masked"),
     "unit file gone": ({"engine": make_engine(load_state="not-found")}, "engine_masked"),
@@ -116,7 +118,7 @@ def test_every_trigger_occurs_here() -> None:
     found = {trigger for _changes, trigger in ONE_WRONG.values()} | {"arming_expired"}
     assert found == {
         "arming_expired", "dropin_changed", "dropin_removed", "engine_down", "engine_masked", "engine_restarted",
-        "environment_changed", "hold_expired", "inconclusive", "model_changed", "monitor_silent",
+        "environment_changed", "exposure_budget", "hold_expired", "inconclusive", "model_changed", "monitor_silent",
         "qsc_monitor_violation", "reboot", "telemetry_lost", "timer_stopped", "verdict_unreadable", "weights_changed",
     }  # fmt: skip
 

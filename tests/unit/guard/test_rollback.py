@@ -669,6 +669,17 @@ def test_trigger_inconclusive(machine: Machine) -> None:
     assert (finding.trigger, finding.reason, finding.outcome) == ("inconclusive", "too slow", "inconclusive")
 
 
+def test_trigger_of_a_spent_budget(machine: Machine) -> None:
+    """The canary did nothing wrong: the run is terminated, not violated."""
+    machine.run_canary()
+    machine.write_verdict(verdict="terminated", status="GO", message="Exposure budget spent: 7,000 USD")
+    done = rollback.roll_back(machine.host, rollback.trigger_of_unit)
+    assert done.record is not None
+    assert (done.record.trigger, done.record.outcome) == ("exposure_budget", "terminated")
+    assert (done.record.reason, done.record.violations) == ("Exposure budget spent: 7,000 USD", [])
+    assert done.record.judged["events"] == 400
+
+
 def test_trigger_monitor_failed(machine: Machine) -> None:
     machine.run_canary()
     unit = machine.units["qsc-monitor.service"]

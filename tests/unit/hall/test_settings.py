@@ -61,6 +61,7 @@ BAD = [
     ("own_checks", "yes"),
     ("check_timeout_s", 0.0),
     ("check_timeout_s", math.nan),
+    *[("exposure_budget", value) for value in (-1, math.nan, math.inf, "5000", True, None)],
     *[("model_artifacts", value) for value in ("/srv/model.pt", None, [5], ["model.pt"], ["/tmp/model.pt"], ["/a\nb"])],
     ("engine_unit", ""),
     ("engine_unit", "engine"),
@@ -164,6 +165,7 @@ GOOD: dict[str, t.Any] = {
     "own_checks": True,
     "check_timeout_s": 2.0,
     "model_artifacts": ["/srv/orbit/patchtst.pt"],
+    "exposure_budget": 5000.0,
 }
 
 
@@ -206,7 +208,7 @@ def test_judging_holds_what_a_run_is_judged_by() -> None:
     assert set(judging) == {
         "stream", "match", "aliases", "ignore_models", "limits", "min_events", "window_events", "stale_after",
         "max_wait", "weights_field",
-        "policy", "vote",
+        "policy", "vote", "exposure_budget",
     }  # fmt: skip
     assert all(judging[name] == GOOD[name] for name in judging)
 

@@ -147,8 +147,8 @@ def test_a_canary_in_shadow_votes_at_its_share_and_not_at_the_baseline():
         "nhits": Vote("SELL", 0.9, False, "", False, True),
     }
     decision = Decision(StreamId(1, 0), votes, ())
-    assert Change(CANARY, BASELINE, weights_at(BASELINE, CANARY, 0.5)).outcome(decision) == ("BUY", "SELL", "")
-    assert Change(CANARY, BASELINE, weights_at(BASELINE, CANARY, 0.05)).outcome(decision) == ("BUY", "BUY", "")
+    assert Change(CANARY, BASELINE, weights_at(BASELINE, CANARY, 0.5)).outcome(decision) == ("BUY", "SELL", "", None)
+    assert Change(CANARY, BASELINE, weights_at(BASELINE, CANARY, 0.05)).outcome(decision) == ("BUY", "BUY", "", None)
 
 
 def test_a_decision_nobody_votes_in_is_not_compared():

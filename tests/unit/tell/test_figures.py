@@ -124,7 +124,7 @@ def check(**changes: t.Any) -> dict[str, t.Any]:
         "policy": "strict", "verdict": "ok", "events": 300, "min_events": 200, "model": "patchtst", "weight": 0.1,
         "models": {"patchtst": model}, "ensemble": {"decisions": 300, "agreement": 65.0, "hard_disagree": 3.0},
         "limits": limits, "lag_s": 1.5, "stale_after_s": 120.0, "claims": [], "frame": None, "impact": None,
-        **changes,
+        "exposure": None, **changes,
     }  # fmt: skip
 
 

@@ -199,6 +199,7 @@ def test_what_comes_next(name: str) -> None:
     ("verdict", "changes", "sentence"),
     [
         ({"verdict": "inconclusive"}, {}, "goes back to the baseline now: too little could be judged"),
+        ({"verdict": "terminated"}, {}, "goes back to the baseline now: its exposure budget is spent"),
         ({"missed_in_a_row": 5}, {}, "goes back to the baseline now: 5 checks in a row could not read the telemetry"),
         ({"complete": False}, {}, "inconclusive: the telemetry has gaps"),
         ({"max_missed_in_a_row": 5}, {}, "inconclusive: 5 checks were missed in a row"),

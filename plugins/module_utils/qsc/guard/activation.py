@@ -262,6 +262,18 @@ def check_gate(host: Host, gate: t.Mapping[str, t.Any], model: str, engine: syst
             f"{engine.unit} was restarted after the gate had judged it", remedy="Ask the gate again: playbooks/gate.yml"
         )
     _check_can_be_judged(host, gate)
+    _check_can_be_counted(host, gate)
+
+
+def _check_can_be_counted(host: Host, gate: t.Mapping[str, t.Any]) -> None:
+    """A budget that nothing would ever be counted against guards nothing."""
+    budget = host.settings.exposure_budget
+    sized = (gate.get("impact") or {}).get("sized")
+    if budget > 0 and (isinstance(sized, bool) or not isinstance(sized, int) or sized < 1):
+        raise Refused(
+            f"exposure_budget={budget:g}: none of the decisions that the gate judged tells its position_size_usd",
+            remedy="Let the engine publish it, or set qsc_canary_exposure_budget to 0.",
+        )
 
 
 def _check_can_be_judged(host: Host, gate: t.Mapping[str, t.Any]) -> None:

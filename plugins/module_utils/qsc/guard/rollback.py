@@ -106,6 +106,8 @@ def of_verdict(verdict: Verdict) -> Finding | None:
         return Finding(MONITOR_VIOLATION, verdict.message, "violated", verdict.violations, judged)
     if verdict.verdict == "inconclusive":
         return Finding("inconclusive", verdict.message, "inconclusive", (), judged)
+    if verdict.verdict == "terminated":
+        return Finding("exposure_budget", verdict.message, "terminated", (), judged)
     return None
 
 

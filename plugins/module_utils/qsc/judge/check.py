@@ -23,6 +23,7 @@ from .compare import comparison
 from .cutover import ZERO, StreamId
 from .decisions import INVALID_PAYLOAD, Decision, parse
 from .drift import Reference, reference_of
+from .exposure import Exposure, follow, sentence
 from .frame import Frame
 from .impact import Tally
 from .loss import Seen, StreamInfo, lost_between
@@ -42,7 +43,9 @@ from .table import Table
 
 MOST_BYTES = 64 << 20
 """Bytes one check reads at most: 4,000 of the largest entries that are decoded, or 50,000 real ones."""
-OK, WAITING, VIOLATION, INCONCLUSIVE = "ok", "waiting", "violation", "inconclusive"
+OK, WAITING, VIOLATION, INCONCLUSIVE, TERMINATED = "ok", "waiting", "violation", "inconclusive", "terminated"
+ENDING = (VIOLATION, INCONCLUSIVE, TERMINATED)
+"""Verdicts that end a run."""
 COVERAGE_FROM = 20
 """Decisions from which the canary's coverage is judged; so many in a row without it mean that it is gone."""
 
@@ -51,15 +54,16 @@ COVERAGE_FROM = 20
 class Progress:
     """What one check leaves to the next: how far it read, and when (ms of Redis' clock) the newest decision was
     first seen; its own ID may lie in the future when a publisher's clock is wrong. ``fold``: what was read so far, as
-    the policy ``sequential`` remembers it."""
+    the policy ``sequential`` remembers it; ``exposure``: what of the budget is spent, where there is one."""
 
     seen: Seen
     last_id: StreamId | None = None
     last_seen_ms: int = 0
     fold: t.Mapping[str, t.Any] | None = None
+    exposure: Exposure | None = None
 
     def to_dict(self) -> dict[str, t.Any]:
-        """As JSON-ready data."""
+        """As JSON-ready data; ``exposure`` only where there is a budget."""
         return {
             "cursor": str(self.seen.cursor),
             "entries_added": self.seen.entries_added,
@@ -67,6 +71,7 @@ class Progress:
             "last_id": str(self.last_id) if self.last_id else None,
             "last_seen_ms": self.last_seen_ms,
             "fold": self.fold,
+            **({} if self.exposure is None else {"exposure": self.exposure.to_dict()}),
         }
 
     @classmethod
@@ -81,7 +86,8 @@ class Progress:
         fold = raw.get("fold")
         if fold is not None and not isinstance(fold, dict):
             raise ValueError("fold: not an object")
-        return cls(seen, None if last is None else StreamId.parse(last), count_in(raw, "last_seen_ms"), fold)
+        exposure = Exposure.from_dict(raw["exposure"]) if "exposure" in raw else None
+        return cls(seen, None if last is None else StreamId.parse(last), count_in(raw, "last_seen_ms"), fold, exposure)
 
 
 @dataclass(frozen=True)
@@ -112,11 +118,12 @@ class CheckResult:
     impact: t.Mapping[str, t.Any] | None = None
     comparison: t.Mapping[str, t.Any] | None = None
     own_checks: tuple[t.Mapping[str, t.Any], ...] = ()
+    exposure: t.Mapping[str, t.Any] | None = None
 
     @property
     def judged(self) -> bool:
         """True when the rules of domain were applied to enough decisions."""
-        return self.verdict in (OK, VIOLATION) and self.events >= self.options.min_events
+        return self.verdict in (OK, VIOLATION, TERMINATED) and self.events >= self.options.min_events
 
     def to_dict(self) -> dict[str, t.Any]:
         """The module's return, JSON-ready, but for the scoreboard made of it."""
@@ -150,6 +157,7 @@ class CheckResult:
             "frame": self.frame,
             "impact": self.impact,
             "comparison": self.comparison,
+            "exposure": self.exposure,
             **({"own_checks": [dict(item) for item in self.own_checks]} if self.own_checks else {}),
         }
 
@@ -233,12 +241,29 @@ def check(
         if options.policy == SEQUENTIAL:
             from . import sequential  # here: strict needs none of it
 
-            return sequential.judge(reader, options, progress, elapsed_s, watched_s, shown=shown)
-        return _strict(reader, options, progress, elapsed_s, watched_s, shown)
+            result, new = sequential.judge(reader, options, progress, elapsed_s, watched_s, shown=shown)
+        else:
+            result, new = _strict(reader, options, progress, elapsed_s, watched_s, shown)
+        return _within_budget(reader, options, progress.exposure, result, new)
     except StreamGone as error:
         return _unreadable(reader, options, rules.STALE, f"Stale telemetry: {error}", elapsed_s), progress
     except StreamTooLarge as error:
         return _unreadable(reader, options, INVALID_PAYLOAD, f"Invalid payload: {error}", elapsed_s), progress
+
+
+def _within_budget(
+    reader: Telemetry, options: MonitorOptions, before: Exposure | None, result: CheckResult, progress: Progress
+) -> tuple[CheckResult, Progress]:
+    """The same with what the canary has spent up to where this check has read, under either policy. A run that is
+    violated, or cannot be judged, ends for that."""
+    budget, change = options.exposure_budget, options.change
+    if budget is None or change is None:
+        return result, progress
+    spent = follow(reader, change, options.dialect, before or Exposure(options.since), progress.seen.cursor)
+    result = replace(result, exposure=spent.page(budget))
+    if spent.spent(budget) and result.verdict not in ENDING:
+        result = replace(result, verdict=TERMINATED, message=sentence(spent, budget))
+    return result, replace(progress, exposure=spent)
 
 
 def with_own(result: CheckResult, answers: t.Sequence[Answer]) -> CheckResult:

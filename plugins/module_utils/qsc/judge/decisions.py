@@ -22,6 +22,7 @@ ACTIONS = ("BUY", "SELL", "HOLD")
 INVALID_CONFIDENCE = "invalid_confidence"
 INVALID_ACTION = "invalid_action"
 INVALID_PAYLOAD = "invalid_payload"
+POSITION_SIZE = "position_size_usd"
 
 _FALLBACK_SOURCES = ("insufficient_history", "fallback_rules")
 MOST_BYTES = 1 << 14
@@ -31,6 +32,8 @@ _MOST_DIGITS = 400
 _MOST_MODELS = 64
 _MOST_NAME = 64
 _MOST_SYMBOL = 32
+_MOST_USD = 10**12
+"""USD of one position: what claims to be larger, an infinity among it, counts as this."""
 
 Fields = t.Sequence[tuple[bytes, bytes]]
 
@@ -56,7 +59,8 @@ class Blocker(t.NamedTuple):
 
 class Decision(t.NamedTuple):
     """One entry, read. ``inactive`` did not predict, ``ignored`` are no models; neither votes. ``symbol`` and ``side``
-    (the action the engine took) are "" where the payload does not tell them in a form that can be shown."""
+    (the action the engine took) are "" where the payload does not tell them in a form that can be shown; ``cents``: the
+    position's size in whole cents of USD, None where the payload does not tell it."""
 
     id: StreamId
     votes: t.Mapping[str, Vote]
@@ -66,6 +70,7 @@ class Decision(t.NamedTuple):
     fingerprint: int = 0
     symbol: str = ""
     side: str = ""
+    cents: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,9 @@ def parse(entry_id: StreamId, fields: Fields, dialect: Dialect) -> Decision:
     try:
         payload, breakdown, event = _breakdown(fields)
         found = _decision(entry_id, breakdown, dialect, hash(payload))
-        return found._replace(symbol=_symbol(event.get("symbol")), side=_side(event.get("side")))
+        return found._replace(
+            symbol=_symbol(event.get("symbol")), side=_side(event.get("side")), cents=_cents(event.get(POSITION_SIZE))
+        )
     except _Untrusted as error:
         return _refused(entry_id, str(error))
     except RecursionError:
@@ -122,6 +129,14 @@ def _symbol(value: t.Any) -> str:
 
 def _side(value: t.Any) -> str:
     return value if isinstance(value, str) and value in ACTIONS else ""
+
+
+def _cents(value: t.Any) -> int | None:
+    """The size of a position, long or short, in whole cents: their sums are exact in any order."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return None
+    size: float = min(abs(value), _MOST_USD)
+    return round(100 * size)
 
 
 def _breakdown(fields: Fields) -> tuple[bytes, dict[str, t.Any], dict[str, t.Any]]:

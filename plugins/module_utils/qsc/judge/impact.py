@@ -30,11 +30,13 @@ _MOST_WEIGHTS = 256
 
 
 class Outcome(t.NamedTuple):
-    """One decision: the ensemble's action at the baseline's weights and at the others."""
+    """One decision: the ensemble's action at the baseline's weights and at the others, and the size of its position in
+    cents where that is known."""
 
     before: str
     after: str
     symbol: str
+    cents: int | None = None
 
     @property
     def flips(self) -> bool:
@@ -56,7 +58,7 @@ class Change:
         if not after:
             return None
         vote = VOTES[self.vote]
-        return Outcome(vote(before, self.baseline), vote(after, self.weights), decision.symbol)
+        return Outcome(vote(before, self.baseline), vote(after, self.weights), decision.symbol, decision.cents)
 
 
 def _ballots(decision: Decision, model: str) -> tuple[list[Ballot], list[Ballot]]:
@@ -69,11 +71,14 @@ def _ballots(decision: Decision, model: str) -> tuple[list[Ballot], list[Ballot]
 
 @dataclass
 class Tally:
-    """Outcomes, counted: of ``compared`` decisions ``directions`` {(from, to): count} flipped."""
+    """Outcomes, counted: of ``compared`` decisions ``directions`` {(from, to): count} flipped, with positions of
+    ``cents`` in all; of ``unsized`` flips no size is known."""
 
     change: Change
     compared: int = 0
     flipped: int = 0
+    unsized: int = 0
+    cents: int = 0
     directions: Counter[tuple[str, str]] = field(default_factory=Counter)
     symbols: Counter[str] = field(default_factory=Counter)
     symbol_flips: Counter[str] = field(default_factory=Counter)
@@ -105,6 +110,8 @@ class Tally:
         self.symbols[outcome.symbol] += step
         if outcome.flips:
             self.flipped += step
+            self.unsized += step * (outcome.cents is None)
+            self.cents += step * (outcome.cents or 0)
             self.directions[(outcome.before, outcome.after)] += step
             self.symbol_flips[outcome.symbol] += step
 
@@ -120,6 +127,8 @@ class Tally:
             "decisions": self.compared,
             "flipped": self.flipped,
             "flip_share": self.share,
+            "exposure_usd": self.cents / 100,
+            "unsized": self.unsized,
             "directions": [
                 {"from": one, "to": two, "count": self.directions[(one, two)]}
                 for one in ACTIONS
@@ -169,6 +178,7 @@ class Impact:
         }
         self.sides = 0
         self.same = 0
+        self.sized = 0
 
     def add(self, decision: Decision) -> None:
         """One more decision, in any order."""
@@ -178,7 +188,9 @@ class Impact:
         vote = VOTES[self.vote]
         now = vote(before, self.baseline)
         for tally in self.tallies.values():
-            tally.take(decision.id, Outcome(now, vote(after, tally.change.weights), decision.symbol))
+            then = vote(after, tally.change.weights)
+            tally.take(decision.id, Outcome(now, then, decision.symbol, decision.cents))
+        self.sized += decision.cents is not None
         if decision.side:
             self.sides += 1
             self.same += now == decision.side
@@ -190,13 +202,15 @@ class Impact:
 
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data. ``reproduced``: of the decisions that tell the action the engine took, those in which the
-        vote at the baseline's weights is that one; it tells whether this is how the engine votes."""
+        vote at the baseline's weights is that one; it tells whether this is how the engine votes. ``sized``: decisions
+        that tell the size of their position."""
         first = next(iter(self.tallies.values()))
         return {
             **_what(first),
             "weight": self.weight,
             "decisions": first.compared,
             "reproduced": {"decisions": self.sides, "same": self.same},
+            "sized": self.sized,
             "shares": [{"share": share, **tally.to_dict()} for share, tally in self.tallies.items()],
         }
 

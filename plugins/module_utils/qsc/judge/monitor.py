@@ -20,7 +20,7 @@ from ..steps import reached
 from ..verdict import STATUSES, Verdict, Violation, choice_in, count_in, printable, text_in, violation_of
 from . import checklog, rules
 from .answers import OK, Answer, Ran, answer_of, counted, violations_of, words_of
-from .check import INCONCLUSIVE, MOST_BYTES, VIOLATION, WAITING, CheckResult, Progress, check, with_own
+from .check import ENDING, MOST_BYTES, VIOLATION, WAITING, CheckResult, Progress, check, with_own
 from .connection import Connection
 from .cutover import StreamId
 from .options import MonitorOptions
@@ -98,12 +98,12 @@ class RunState:
 
     def latch(self, found: t.Mapping[str, t.Any]) -> RunState:
         """After a verdict: one that ends the run is kept, the first of them."""
-        if self.latched is not None or found["verdict"] not in (VIOLATION, INCONCLUSIVE):
+        if self.latched is not None or found["verdict"] not in ENDING:
             return self
         return replace(self, latched={name: found[name] for name in _LATCHED})
 
     def done(self, result: CheckResult, progress: Progress) -> RunState:
-        """After a check. A violation, or a run that cannot be judged, latches: nothing later takes it back."""
+        """After a check. What ends a run latches: nothing later takes it back."""
         return replace(
             self.latch(found_of(result)),
             checks_done=self.checks_done + 1,
@@ -128,7 +128,7 @@ def _silent(raw: t.Any) -> dict[str, int]:
 def _latched(raw: t.Any) -> dict[str, t.Any]:
     """The latched verdict of a state file. Raises ValueError, KeyError or TypeError."""
     return {
-        "verdict": choice_in(raw, "verdict", (VIOLATION, INCONCLUSIVE)),
+        "verdict": choice_in(raw, "verdict", ENDING),
         "status": choice_in(raw, "status", STATUSES),
         "message": text_in(raw, "message"),
         "violations": [asdict(violation_of(item)) for item in raw["violations"]],

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ..errors import BadInput
-from ..settings import model_name
+from ..settings import MOST_BUDGET, model_name
 from .cutover import StreamId
 from .decisions import Dialect
 from .drift import Reference
@@ -114,7 +114,7 @@ class MonitorOptions:
     """One canary under watch: decisions after ``since`` are its own. Times in s; None = ``auto``. ``frame`` and
     ``duration_s`` are for the policy ``sequential``; without a frame it is learnt at the first check. ``baseline`` and
     ``weights``: of the whole ensemble before the canary and now, empty where they are not known; ``reference``: the
-    time before the cutover, to compare with."""
+    time before the cutover, to compare with; ``exposure_budget``: USD, None = none."""
 
     model: str
     since: StreamId
@@ -133,6 +133,7 @@ class MonitorOptions:
     weights: Weights = field(default_factory=dict)
     vote: str = CONFIDENCE_WEIGHTED
     reference: Reference | None = None
+    exposure_budget: float | None = None
 
     @property
     def change(self) -> Change | None:
@@ -166,6 +167,12 @@ class MonitorOptions:
                 f"limits: flip_share_max={limits.flip_share_max:g} cannot be judged without the baseline's weights",
                 remedy="Give baseline and weight, or leave flip_share_max out.",
             )
+        budget = number("exposure_budget", given.get("exposure_budget", 0.0), 0, MOST_BUDGET) or None
+        if budget is not None and not (baseline and weights):
+            raise BadInput(
+                f"exposure_budget={budget:g} cannot be counted without the baseline's weights",
+                remedy="Give baseline and weight, or leave exposure_budget out.",
+            )
         return cls(
             model=model_name(model),
             since=since,
@@ -184,6 +191,7 @@ class MonitorOptions:
             weights=weights,
             vote=vote_named(given.get("vote", CONFIDENCE_WEIGHTED)),
             reference=_learnt("reference", given.get("reference"), Reference.from_dict),
+            exposure_budget=budget,
         )
 
 

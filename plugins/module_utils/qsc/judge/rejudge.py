@@ -22,7 +22,7 @@ from ..record import Record
 from ..verdict import MONITOR_VIOLATION, Violation, violation_of
 from . import archive, sequential
 from .archive import Archived
-from .check import INCONCLUSIVE, VIOLATION, CheckResult, Progress, begin, check, with_own
+from .check import ENDING, CheckResult, Progress, begin, check, with_own
 from .checklog import JUDGED, LATCHED, MISSED, UNREADABLE, CheckLog, Inputs, Line, Said, Witness
 from .cutover import ZERO, StreamId
 from .decisions import parse
@@ -319,7 +319,7 @@ class _Replay:
             self._compare(line.number, name, getattr(line.said, name), getattr(self.answer.latched, name))
 
     def _latch(self, said: Said) -> None:
-        if self.answer.latched is None and said.verdict in (VIOLATION, INCONCLUSIVE):
+        if self.answer.latched is None and said.verdict in ENDING:
             self.answer.latched = said
 
     def _compare(self, number: int, name: str, recorded: t.Any, recomputed: t.Any) -> None:

@@ -151,7 +151,7 @@ class Replay:
                 seen(result)
             checks += 1
             judged += result.judged
-            if result.verdict in (check.VIOLATION, check.INCONCLUSIVE):
+            if result.verdict in check.ENDING:
                 violated = result.verdict == check.VIOLATION
                 ended, why = (ROLLED_BACK, _violated(result)) if violated else (INCONCLUSIVE, (WAITED,))
                 return Outcome(start_ms, ended, elapsed_s, place - start.place, why, result.message, judged)

@@ -27,7 +27,7 @@ MOST, LEAST = "most", "least"
 POLICIES = ("strict", "sequential")
 STATES = ("", "kept", "violated", "open", "suspended")
 """Of a rule under the policy ``sequential``; "" where nothing is said about certainty."""
-UNITS = ("%", "s", "")
+UNITS = ("%", "s", "USD", "")
 _MOST_RULES = 32
 _NAME = 24
 OWN_WORDS = ("ok", "violation", "no data", "failed")
@@ -167,13 +167,16 @@ def figures_of(check: Data, *, canary_id: str, checked_at: float) -> Figures:
     if check["impact"] and not any(rule.name == _FLIPS for rule in rules):
         limit = 100 * check["limits"]["flip_share_max"]
         rules.append(Rule(_FLIPS, "%", MOST, _known(check["impact"]["flip_share"], 100.0), limit))
+    exposure = check["exposure"]
+    if exposure:
+        rules.append(Rule("exposure USD", "USD", MOST, _known(exposure["usd"]), min(exposure["budget_usd"], _LARGEST)))
     if check["stale_after_s"] > 0:  # 0: the stream could not be read at all
         rules.append(Rule("newest decision", "s", MOST, _known(check["lag_s"]), check["stale_after_s"]))
     return Figures(
         canary_id=canary_id,
         checked_at=checked_at,
         policy=check["policy"],
-        judged=check["verdict"] in ("ok", "violation") and check["events"] >= check["min_events"],
+        judged=check["verdict"] in ("ok", "violation", "terminated") and check["events"] >= check["min_events"],
         events=check["events"],
         min_events=check["min_events"],
         bucket_s=float(frame["bucket_s"]) if frame else 0.0,

@@ -38,6 +38,22 @@ def flips_line(impact: Data | None) -> list[str]:
     return [f"flips     {flips(impact)}"] if impact else []
 
 
+def exposure_line(found: Data | None) -> list[str]:
+    """What is spent of the canary's budget, for a terminal."""
+    return [f"exposure  {exposure(found)}"] if found else []
+
+
+def exposure_section(found: Data | None) -> list[str]:
+    """The same as Markdown."""
+    return [f"- Exposure: {exposure(found)}", ""] if found else []
+
+
+def exposure(found: Data) -> str:
+    """What is spent of the budget, in a sentence."""
+    said = f"{found['usd']:,.2f} of {found['budget_usd']:,.2f} USD, {found['flipped']} flips in the whole run"
+    return said + (f", {found['unsized']} of them without a position size" if found["unsized"] else "")
+
+
 def flips(impact: Data) -> str:
     """The flips in a sentence: how many, in which direction, and where most of them are."""
     n, flipped = impact["decisions"], impact["flipped"]
@@ -48,7 +64,16 @@ def flips(impact: Data) -> str:
         return found
     ways = [f"{row['from']} to {row['to']} {row['count']}" for row in _most(impact["directions"], "count")]
     where = [f"{name_of(row)} {row['flipped']} of {row['decisions']}" for row in _most(impact["symbols"], "flipped")]
-    return f"{found}: {', '.join(ways)}; most in {', '.join(where)}"
+    return f"{found}: {', '.join(ways)}; most in {', '.join(where)}{_positions(impact)}"
+
+
+def _positions(impact: Data) -> str:
+    """The size of the positions that flip, where any is known."""
+    sized = impact["flipped"] - impact["unsized"]
+    if not sized:
+        return ""
+    of = "" if sized == impact["flipped"] else f" (known of {sized})"
+    return f"; positions of {impact['exposure_usd']:,.0f} USD{of}"
 
 
 def _asked(impact: Data, asked: Data | None) -> list[str]:

@@ -16,6 +16,8 @@ from ..verdict import Verdict, about, printable
 from .impact import (
     comparison_lines,
     comparison_section,
+    exposure_line,
+    exposure_section,
     flips_line,
     flips_section,
     impact_lines,
@@ -115,7 +117,8 @@ def scoreboard(check: Data) -> str:
     if check["ensemble"]:
         lines += ["## Ensemble", "", *_ensemble(check["ensemble"], check["limits"]), ""]
     lines += _certainty(check)
-    lines += flips_section(check.get("impact")) + comparison_section(check.get("comparison"))
+    lines += flips_section(check.get("impact")) + exposure_section(check.get("exposure"))
+    lines += comparison_section(check.get("comparison"))
     lines += _own_checks(check.get("own_checks", []))
     lines += ["## Violations", "", *_violations(check["violations"]), ""]
     lines += ["## Other models", "", *_violations(check["incumbent_violations"]), ""]
@@ -154,7 +157,8 @@ def check_lines(check: Data) -> list[str]:
     ]
     if check["ensemble"]:
         lines.append(_ensemble_line(check["ensemble"], check["limits"]))
-    lines += flips_line(check.get("impact")) + comparison_lines(check.get("comparison"))
+    lines += flips_line(check.get("impact")) + exposure_line(check.get("exposure"))
+    lines += comparison_lines(check.get("comparison"))
     return [*lines, *_frame_lines(check), *[f"certain   {item['sentence']}" for item in check.get("claims", ())]]
 
 

@@ -183,7 +183,14 @@ def _checks(view: _View, facts: Facts, record: Facts) -> None:
     view.item("checks", *segments)
 
 
-_VERDICT_STYLES = {"ok": GOOD, "violation": BAD, "inconclusive": WARN, "transient": WARN, "waiting": PLAIN}
+_VERDICT_STYLES = {
+    "ok": GOOD,
+    "violation": BAD,
+    "inconclusive": WARN,
+    "terminated": WARN,
+    "transient": WARN,
+    "waiting": PLAIN,
+}
 
 
 def _last_verdict(view: _View, facts: Facts) -> None:
@@ -428,6 +435,8 @@ def _is_ending(facts: Facts) -> str:
         return "the monitor found a violation"
     if verdict is not None and verdict["verdict"] == "inconclusive":
         return "too little could be judged"
+    if verdict is not None and verdict["verdict"] == "terminated":
+        return "its exposure budget is spent"
     if verdict is not None and verdict["missed_in_a_row"] > watching.get("missed_limit", math.inf):
         return f"{verdict['missed_in_a_row']} checks in a row could not read the telemetry"
     if any(problem.startswith("the monitor's verdict") for problem in facts.get("problems") or ()):
@@ -612,15 +621,19 @@ def _bare(value: float | None, unit: str) -> str:
         return "unknown"
     if abs(value) >= 1e6:
         return f"{value:.1e}"
-    return f"{value:.1f}" if unit == "%" else f"{value:.0f}" if unit == "s" else f"{value:.4f}"
+    return f"{value:.1f}" if unit == "%" else f"{value:.0f}" if unit in _WHOLE else f"{value:.4f}"
+
+
+_WHOLE = ("s", "USD")
+_UNIT_IN_NAME = ("", "USD")
 
 
 def _figure(value: float | None, unit: str) -> str:
-    return _bare(value, unit) + (f" {unit}" if unit and value is not None else "")
+    return _bare(value, unit) + (f" {unit}" if unit not in _UNIT_IN_NAME and value is not None else "")
 
 
 def _limit(rule: Facts) -> str:
-    return f"{rule['limit']:g}" + (f" {rule['unit']}" if rule["unit"] else "")
+    return f"{rule['limit']:g}" + (f" {rule['unit']}" if rule["unit"] not in _UNIT_IN_NAME else "")
 
 
 def _distance_text(distance: float | None, unit: str) -> str:
