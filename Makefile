@@ -11,13 +11,15 @@ FUZZ_SECONDS ?= 60
 FUZZ_FLAGS ?=
 # CALIBRATE_FLAGS: for example CALIBRATE_FLAGS="--runs 60" or "--short".
 CALIBRATE_FLAGS ?=
+# BENCH_FLAGS: for example BENCH_FLAGS="--million".
+BENCH_FLAGS ?=
 PACKAGES := tests/tools/packages.txt
 HOST_PACKAGES := $(wildcard tests/hosts/packages.txt)
 TIMED := tests/tools/timed
 RUN = $(TIMED) $@ .venv/bin/python tests/run.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-full lint sanity demo defects fuzz resilience soak battery clean
+.PHONY: help venv test test-full lint sanity demo defects fuzz resilience soak battery bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile | expand -t 18
@@ -70,6 +72,10 @@ soak: venv ## a day of checks, 60 times as fast, with reboots and a Redis that f
 
 battery: venv ## broken canaries before our judges and a Mann-Whitney one; writes docs/degenerate-models.md
 	@$(TIMED) $@ .venv/bin/python tests/battery/report.py
+
+bench: venv ## what gate and monitor cost, as ratios in one run on a real Redis; writes docs/performance.md
+	@tests/tools/bootstrap $(PACKAGES)
+	@$(TIMED) $@ .venv/bin/python tests/bench/run.py $(BENCH_FLAGS)
 
 calibrate: venv ## how often the two policies err, on generated telemetry; writes docs/error-rates.md (about an hour)
 	@$(TIMED) $@ nice .venv/bin/python tests/calibrate/run.py $(CALIBRATE_FLAGS)

@@ -139,7 +139,7 @@ status:
   type: str
   returned: when telemetry was read
 exit_code:
-  description: V(0) ok, V(1) violation, V(2) error, V(4) waiting or inconclusive.
+  description: V(0) ok, V(1) violation or terminated, V(2) error, V(4) waiting or inconclusive.
   type: int
   returned: always
 message:

@@ -169,8 +169,8 @@ PARTS = (
         "S20",
         "what was spent of the budget is forgotten from check to check",
         f"{CORE}/judge/check.py",
-        "before or Exposure(options.since), progress.seen.cursor)",
-        "Exposure(options.since if before is None else before.cursor), progress.seen.cursor)",
+        "Spending(change, progress.exposure or Exposure(options.since))",
+        "Spending(change, Exposure(progress.exposure.cursor if progress.exposure else options.since))",
         ("tests/unit/judge/test_exposure.py::test_however_checks_split_the_run_every_position_counts_once",),
     ),
     Defect(

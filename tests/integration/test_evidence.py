@@ -631,7 +631,7 @@ def test_what_was_spent_of_a_budget_is_counted_again(run, policy):
     assert one.checks(1, each=10, spoil=alone, position_size_usd=100.5) == [1]
     assert one.check()[0] == 1, "the verdict is latched"
     said = one.log().lines[3].said
-    assert (said.verdict, said.violations) == ("terminated", ())
+    assert (said.verdict, [item.code for item in said.violations]) == ("terminated", ["exposure_budget"])
     assert "flipped 100 of 100 decisions, with positions of 10,050.00 USD (budget 10,050.00 USD)" in said.message
     path = one.write()
     found = one.replay(path)

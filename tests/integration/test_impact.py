@@ -150,7 +150,8 @@ def test_a_check_holds_the_positions_of_the_flips_against_a_budget(redis_server,
     assert again["exposure"] == result["exposure"], "with a state nothing is counted twice"
     spent = run_module("qsc_monitor_check", **options, exposure_budget=50 * flips)
     assert spent["failed"] and "Exposure budget spent" in spent["msg"]
-    assert (spent["verdict"], spent["exit_code"], spent["violations"]) == ("terminated", 1, [])
+    assert (spent["verdict"], spent["exit_code"], spent["violations"]) == ("terminated", 1, spent["violations"])
+    assert [item["code"] for item in spent["violations"]] == ["exposure_budget"]
     kept = run_module("qsc_monitor_check", **options, exposure_budget=50 * flips, fail_on_violation=False)
     assert (kept.get("failed", False), kept["verdict"]) == (False, "terminated")
     for wrong, words in ((-5, "exposure_budget=-5.0 is out of range"), ("much", "exposure_budget")):

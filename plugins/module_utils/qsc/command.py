@@ -57,7 +57,7 @@ One model of the ensemble runs as a canary; this command shows and ends such a r
 A canary is started from the controller: ansible-playbook playbooks/activate.yml -e model=M"""
 
 EXIT_CODES = """\
-exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive, 5 a human is needed;
+exit codes: 0 ok, 1 violation or spent budget, 2 error, 4 waiting or inconclusive, 5 a human is needed;
 of gate: 0 pass, 2 fail or error, 3 collection complete; of rollout: 0 done or a step is due, 4 waiting,
 5 stopped; of drill: 0 passed, 1 failed, 2 error;
 of replay: 0 equal, 1 differs, 2 unreadable, 4 equal as far as it could be judged again;
@@ -310,7 +310,7 @@ def _check(options: argparse.Namespace) -> int:
         say(json.dumps(verdict.to_dict(), indent=1, sort_keys=True))
     else:
         say("\n".join(verdict_lines(verdict)))
-    return {"ok": OK, "violation": VIOLATION, "transient": ERROR}.get(verdict.verdict, WAITING)
+    return {"ok": OK, "violation": VIOLATION, "terminated": VIOLATION, "transient": ERROR}.get(verdict.verdict, WAITING)
 
 
 def _gate(options: argparse.Namespace) -> int:

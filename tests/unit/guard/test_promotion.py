@@ -18,7 +18,14 @@ import pytest
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import steps
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, LeaseLost, QscError, Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import digest_file
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import promotion, resume, rollback, status, watchdog
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
+    hooks,
+    promotion,
+    resume,
+    rollback,
+    status,
+    watchdog,
+)
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record, save
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import ledger_line, status_lines
 from helpers.machine import Machine
@@ -587,6 +594,81 @@ def test_a_promotion_that_fails_goes_back(make_machine: Make) -> None:
     assert "baseline" in caught.value.remedy
     assert own_weights(machine) == BASELINE
     assert machine.record().trigger == "promotion_failed"
+
+
+JUDGED_BAD: t.Mapping[str, dict[str, t.Any]] = {
+    "violated": {"verdict": "violation", "status": "NO-GO", "violations": [COLLAPSE], "message": "Action collapse"},
+    "budget spent": {"verdict": "terminated", "message": "Exposure budget spent"},
+}
+
+
+@pytest.mark.parametrize("case", JUDGED_BAD)
+def test_what_the_monitor_finds_while_the_hook_runs_stops_a_promotion(
+    make_machine: Make, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    machine = make_machine(steps=[0.1])
+    at_share(machine, 0.10)
+    ran: list[str] = []
+
+    def slow_hook(*_arguments: t.Any, **_options: t.Any) -> None:
+        ran.append("pre")
+        machine.time.sleep(30)
+        machine.write_verdict(**JUDGED_BAD[case])
+
+    monkeypatch.setattr(hooks, "before_restart", slow_hook)
+    monkeypatch.setattr(hooks, "after_restart", lambda *_arguments, **_options: ran.append("post"))
+    before = machine.engine.pid
+    with pytest.raises(Refused, match="is about to be ended by its host"):
+        promotion.promote(machine.host, machine.promotion())
+    assert ran == ["pre", "post"]
+    assert (machine.record().state, machine.engine.pid, own_weights(machine)) == ("active", before, BASELINE)
+    rollback.roll_back(machine.host, rollback.trigger_of_unit)
+    machine.check_baseline()
+    assert machine.record().state == "rolled_back"
+    assert machine.ledger("promoted") == []
+
+
+@pytest.mark.parametrize("case", JUDGED_BAD)
+def test_a_check_that_ends_while_the_engine_is_restarted_stops_a_promotion(make_machine: Make, case: str) -> None:
+    """It had begun before the record said promoting."""
+    machine = make_machine(steps=[0.1])
+    at_share(machine, 0.10)
+    machine.failing["restart"] = lambda: machine.write_verdict(**JUDGED_BAD[case])
+    with pytest.raises(Refused, match="the monitor ended it while it was promoted") as caught:
+        promotion.promote(machine.host, machine.promotion())
+    assert "baseline" in caught.value.remedy
+    machine.check_baseline()
+    assert own_weights(machine) == BASELINE
+    assert machine.record().state == "rolled_back"
+    assert machine.ledger("promoted") == []
+
+
+def test_a_hook_whose_end_cannot_be_kept_takes_no_promotion_back(
+    make_machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = make_machine(steps=[0.1])
+    at_share(machine, 0.10)
+
+    def full(*_arguments: t.Any, **_options: t.Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hooks, "after_restart", full)
+    promotion.promote(machine.host, machine.promotion())
+    assert machine.record().state == "promoted"
+    assert own_weights(machine)["patchtst"] == 0.1
+
+
+def test_a_budget_is_no_matter_of_the_last_promotion(make_machine: Make) -> None:
+    """No run follows it. A step that begins one needs decisions that tell their positions."""
+    machine = make_machine(steps=[0.1, 0.25], exposure_budget=5000.0)
+    sized = {"impact": {"sized": 400}}
+    machine.run_canary(gate=machine.gate(**sized))
+    machine.make_safe()
+    refused(machine, "exposure_budget=5000: none of the decisions", gate=machine.step_gate())
+    machine.raise_canary(gate=machine.step_gate(**sized))
+    machine.make_safe()
+    promotion.promote(machine.host, machine.promotion())
+    assert machine.record().state == "promoted"
 
 
 def test_weights_that_cannot_be_taken_back_keep_the_run_open(

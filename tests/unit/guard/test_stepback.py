@@ -27,6 +27,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
 )  # fmt: skip
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.record import Record, save
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.status import ledger_line, status_lines
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import Violation
 from helpers.machine import Machine
 from helpers.samples import COLLAPSE
 
@@ -262,6 +263,42 @@ def test_an_acknowledged_activation_that_fails_asks_for_no_older_violation(machi
 def test_nothing_but_the_monitor_s_judgement_is_wanted(machine: Machine) -> None:
     record = raised(machine)
     assert not stepback.wanted(machine.host, record)
+
+
+@pytest.mark.parametrize("trigger", ["aborted", "manual"])
+def test_an_operator_who_comes_between_gets_the_baseline(machine: Machine, trigger: str) -> None:
+    """The watchdog has latched the violation, its rollback unit has not begun yet."""
+    quarter = raised(machine)
+    violate(machine)
+    record = rollback.begin(machine.host, machine.record(), rollback.trigger_of_unit(machine.host))
+    save(machine.paths.record, record)
+    assert stepback.wanted(machine.host, record), "the host was about to go to the step before"
+    outcome = rollback.roll_back(machine.host, rollback.Finding(trigger, "odd fills"))
+    machine.check_baseline()
+    assert machine.ledger("stepped_back") == []
+    [entry] = machine.ledger("rollback_executed")
+    assert (entry["canary_id"], entry["trigger"]) == (quarter.id, "qsc_monitor_violation")
+    assert f"asked for meanwhile: {trigger}: odd fills" in entry["notes"]
+    assert machine.record().state == "rolled_back" and outcome.changed
+
+
+def test_a_violation_with_a_spent_budget_leads_to_the_baseline(machine: Machine) -> None:
+    """A step back begins with a whole budget: what is spent must not begin anew without a human."""
+    raised(machine)
+    spent = Violation("exposure_budget", "patchtst", 7000.0, 7000.0, "Exposure budget spent")
+    machine.write_verdict(verdict="violation", violations=[spent, COLLAPSE], last_id="1768027500000-3")
+    roll_back(machine)
+    machine.check_baseline()
+    assert (machine.record().outcome, machine.ledger("stepped_back")) == ("violated", [])
+
+
+def test_a_spent_budget_leads_to_the_baseline(machine: Machine) -> None:
+    raised(machine)
+    machine.write_verdict(verdict="terminated", last_id="1768027500000-3")
+    roll_back(machine)
+    machine.check_baseline()
+    assert (machine.record().outcome, machine.record().trigger) == ("terminated", "exposure_budget")
+    assert machine.ledger("stepped_back") == []
 
 
 def test_a_run_that_was_not_certain_leads_to_the_baseline(machine: Machine) -> None:

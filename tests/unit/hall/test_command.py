@@ -62,7 +62,7 @@ def test_help(run: Run) -> None:
     code, out, err = run("--help")
     assert (code, err) == (0, "")
     assert all(f"qsc {name}" in out for name in SUBCOMMANDS if name != "unit")
-    assert "exit codes: 0 ok, 1 violation, 2 error, 4 waiting or inconclusive" in out
+    assert "exit codes: 0 ok, 1 violation or spent budget, 2 error, 4 waiting or inconclusive" in out
     assert "of gate: 0 pass, 2 fail or error, 3 collection complete" in out
 
 

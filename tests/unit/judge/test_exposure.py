@@ -19,7 +19,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.answers impor
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.check import Progress, check, with_own
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cutover import ZERO, StreamId
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.decisions import Decision, Dialect, parse
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.exposure import Exposure, follow
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.exposure import Exposure, Spending
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.frame import Frame
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.impact import Change, Impact, Tally, weights_at
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.loss import StreamInfo
@@ -65,7 +65,6 @@ class Stream:
     def __init__(self, found):
         self.found = list(found)
         self.scanned, self.reached = 0, ZERO
-        self.read = 0
         self.fails = False
 
     def info(self):
@@ -80,7 +79,6 @@ class Stream:
         for item in (inside[-limit:] if limit else inside)[::-1]:
             if self.fails and not limit:
                 raise TelemetryError("the connection broke")
-            self.read += not limit
             yield item
 
     def oldest(self, after, until, most):
@@ -157,7 +155,6 @@ def test_however_checks_split_the_run_every_position_counts_once(policy):
         counts = result.exposure
         assert (counts["flipped"], counts["unsized"], counts["usd"]) == (flipped, unsized, cents / 100)
         assert (counts["decisions"], counts["until"]) == (3000, str(found[-1].id))
-        assert stream.read == 3000, "more was read than what is new"
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -168,7 +165,9 @@ def test_the_run_ends_when_the_budget_is_spent_and_not_before(policy):
     before, progress = check(Stream(found[:69]), asked, None, 69.0)
     assert before.verdict == "ok" and before.exposure["usd"] == 6900.0
     after, progress = check(Stream(found[:70]), asked, progress, 70.0)
-    assert (after.verdict, after.violations, after.judged) == ("terminated", (), True)
+    assert (after.verdict, after.judged) == ("terminated", True)
+    (found_there,) = after.violations
+    assert (found_there.code, found_there.measured, found_there.limit) == ("exposure_budget", 7000.0, 7000.0)
     assert after.message == (
         "Exposure budget spent: the canary flipped 70 of 70 decisions, with positions of 7,000.00 USD "
         "(budget 7,000.00 USD)"
@@ -189,6 +188,8 @@ def test_a_violation_is_told_before_a_spent_budget(policy):
     spoilt = Entry(StreamId(200_000, 0), [(b"payload", b"{")])
     result, progress = check(Stream([*found, spoilt]), options(policy, exposure_budget=5000), None, 100.0)
     assert (result.verdict, result.exposure["usd"]) == ("violation", 10_000.0)
+    assert "Invalid payload" in result.message
+    assert [item.code for item in result.violations][:2] == ["exposure_budget", "invalid_payload"]
     assert progress.exposure is not None and progress.exposure.spent(5000)
 
 
@@ -197,17 +198,17 @@ def test_a_run_that_cannot_be_judged_ends_for_that():
     assert check(Stream(entries([100.0] * 3)), asked, None, 61.0)[0].verdict == "inconclusive"
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_a_check_whose_counting_fails_is_missed_and_counts_nothing(policy):
-    found = entries([100.0] * 60)
-    asked = options(policy, exposure_budget=1e6)
+def test_a_check_whose_counting_fails_is_missed_and_counts_nothing():
+    """More is new than the window of strict holds: what is older is read for the budget alone."""
+    found = entries([100.0] * 150)
+    asked = options(exposure_budget=1e6, window_events=50)
     _result, progress = check(Stream(found[:30]), asked, None, 30.0)
     broken = Stream(found)
     broken.fails = True
     with pytest.raises(TelemetryError):
-        check(broken, asked, progress, 60.0)
-    result, _progress = check(Stream(found), asked, progress, 60.0)
-    assert result.exposure["usd"] == 6000.0
+        check(broken, asked, progress, 150.0)
+    result, _progress = check(Stream(found), asked, progress, 150.0)
+    assert (result.events, result.exposure["usd"]) == (50, 15_000.0)
 
 
 def test_what_sequential_forgot_is_not_counted_again():
@@ -215,23 +216,55 @@ def test_what_sequential_forgot_is_not_counted_again():
     found = entries([100.0] * 200)
     asked = options("sequential", exposure_budget=1e6)
     _result, progress = check(Stream(found[:100]), asked, None, 100.0)
-    stream = Stream(found)
-    result, after = check(stream, asked, replace(progress, fold={"of": "no use"}), 200.0)
-    assert (result.events, result.exposure["usd"], stream.read) == (200, 20_000.0, 100)
+    result, after = check(Stream(found), asked, replace(progress, fold={"of": "no use"}), 200.0)
+    assert (result.events, result.exposure["usd"]) == (200, 20_000.0)
     assert after.exposure == Exposure(found[-1].id, 200, 200, 0, 2_000_000)
 
 
 def test_nothing_new_is_nothing_counted():
+    (item,) = entries([100.0], first_ms=5)
     before = Exposure(StreamId(5, 0), 3, 2, 1, 70)
-    assert follow(Stream([]), CHANGE, DIALECT, before, StreamId(5, 0)) is before
-    assert follow(Stream([]), CHANGE, DIALECT, before, StreamId(4, 9)) is before
+    spending = Spending(CHANGE, before)
+    spending.add(parse(item.id, item.fields, DIALECT))
+    assert spending.until(StreamId(5, 0)) == spending.until(StreamId(4, 9)) == before
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_without_a_count_everything_since_the_marker_is_counted_or_missed(policy):
+    """The checks before knew of no budget: what they saw counts as well, and where it is gone that is said."""
+    found = entries([100.0] * 300)
+    _result, progress = check(Stream(found[:200]), options(policy), None, 200.0)
+    asked = options(policy, exposure_budget=50_000, entries_added=0)
+    assert check(Stream(found), asked, progress, 300.0)[0].exposure["usd"] == 30_000.0
+    trimmed = Stream(found[200:])
+    trimmed.info = lambda: replace(Stream(found).info(), first_id=found[200].id, length=100)
+    result, _progress = check(trimmed, asked, progress, 300.0)
+    assert result.verdict == "violation" and "Truncated telemetry" in result.message
+
+
+def test_sums_stay_what_a_state_file_holds():
+    spending = Spending(CHANGE, Exposure(ZERO))
+    for item in entries([math.inf] * 200):
+        spending.add(parse(item.id, item.fields, DIALECT))
+    found = spending.until(StreamId(200_000, 0))
+    assert Exposure.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert found.spent(1e12)
+
+
+@pytest.mark.parametrize("budget", [1e-9, 0.004, 0.01])
+def test_no_budget_is_spent_before_anything_is(budget):
+    assert not Exposure(ZERO).spent(budget)
+    assert Exposure(ZERO, cents=1).spent(budget)
 
 
 def test_an_own_check_that_is_violated_is_told_before_a_spent_budget():
     result, _progress = check(Stream(entries([100.0] * 60)), options(exposure_budget=1), None, 60.0)
     assert result.verdict == "terminated"
     answer = Answer("pnl", True, "violation", "drawdown 3 %")
-    assert with_own(result, [answer]).verdict == "violation"
+    both = with_own(result, [answer])
+    assert (both.verdict, both.status) == ("violation", "NO-GO")
+    assert {"own_check:pnl", "exposure_budget"} < {item.code for item in both.violations}
+    assert both.message.startswith("Exposure budget spent: ")
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def preflight(host: Host, request: Request) -> Plan:
         rollout_state.check_paused(host)
     if request.gate is not None:
         check_gate(host, request.gate, request.model, engine)
+        check_can_be_counted(host, request.gate)
     return Plan("activate", weights, baseline_bytes, record, engine)
 
 
@@ -262,11 +263,10 @@ def check_gate(host: Host, gate: t.Mapping[str, t.Any], model: str, engine: syst
             f"{engine.unit} was restarted after the gate had judged it", remedy="Ask the gate again: playbooks/gate.yml"
         )
     _check_can_be_judged(host, gate)
-    _check_can_be_counted(host, gate)
 
 
-def _check_can_be_counted(host: Host, gate: t.Mapping[str, t.Any]) -> None:
-    """A budget that nothing would ever be counted against guards nothing."""
+def check_can_be_counted(host: Host, gate: t.Mapping[str, t.Any]) -> None:
+    """A budget that nothing would ever be counted against guards nothing. Raises Refused."""
     budget = host.settings.exposure_budget
     sized = (gate.get("impact") or {}).get("sized")
     if budget > 0 and (isinstance(sized, bool) or not isinstance(sized, int) or sized < 1):

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import NotProven, NotYet, QscError, Refused
-from ..files import digest_bytes, read_bounded, remove, timestamp, write_atomic
+from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
 from ..record import ACTIVE, ARMING, PROMOTED, Record, drift_text, load, save, transition
 from ..steps import reached
 from ..verdict import about, printable
-from . import activation, folders, hooks, rollout_state, systemd, watchdog
+from . import activation, folders, hooks, rollback, rollout_state, systemd, watchdog
 from .activation import Plan
 from .host import Host, rollback_command
 from .weights import SAME, WeightsPlan, checked_baseline, parse_baseline, plan_weights, step_after, weights_bytes
@@ -90,6 +90,8 @@ def preflight(host: Host, request: Request) -> Plan:
         rollout_state.check_approved(host, record, step)
     if request.gate is not None:
         _check_gate(host, request.gate, record, engine)
+        if plan.action == RAISE:
+            activation.check_can_be_counted(host, request.gate)
     return plan
 
 
@@ -300,15 +302,22 @@ def promote(host: Host, request: Request) -> tuple[Plan, Record, systemd.Proof |
             raise Refused("the last step is not reached, or not safe yet", remedy="See: qsc status")
         activation.check_guards(host)
         hooks.before_restart(host, hooks.about_run(plan.record, "promote"), locked=True)
+        try:
+            _check_still_safe(host, plan.record, request)  # the monitor went on while the hook ran
+        except Refused:
+            hooks.after_restart(host, locked=True)
+            raise
         record = transition(plan.record, "promote", promoted=dict(plan.weights.weights))
         reached("promote.record")
         save(host.paths.record, record)
         try:
             record, proof = _promote(host, record)
-            hooks.after_restart(host, locked=True)  # one that fails is tried again by the watchdog, and shown
-            return plan, record, proof
         except (OSError, QscError) as error:
-            cause = error
+            cause: OSError | QscError = error
+        else:
+            # whatever fails of it is tried again by the watchdog, and shown: the canary is promoted
+            try_io("the hook", lambda: hooks.after_restart(host, locked=True))
+            return plan, record, proof
     why = f"the canary could not be promoted: {cause}"
     raise activation.go_back(host, record, "promotion_failed", why) from cause
 
@@ -344,6 +353,7 @@ def _promote(host: Host, record: Record) -> tuple[Record, systemd.Proof]:
         not_invocation=before.invocation_id,
         stability_s=record.stability_s,
     )
+    _check_not_ended(host, record)
     remove(host.paths.restart_due)
     reached("promote.timer")
     systemd.stop(host.guards.monitor_timer)
@@ -366,6 +376,14 @@ def _promote(host: Host, record: Record) -> tuple[Record, systemd.Proof]:
     record = transition(record, "promoted", promoted_at=now, proof=proof.to_dict())
     save(host.paths.record, record)
     return record, proof
+
+
+def _check_not_ended(host: Host, record: Record) -> None:
+    """A check that had begun before the record said ``promoting`` may have ended the run meanwhile."""
+    verdict = rollback.verdict_of(host, record)
+    found = rollback.of_verdict(verdict) if verdict is not None else None
+    if found is not None:
+        raise Refused(f"the monitor ended it while it was promoted: {printable(found.reason, 300)}")
 
 
 def _write_own_weights(record: Record) -> None:

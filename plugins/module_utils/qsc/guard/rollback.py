@@ -22,7 +22,7 @@ from ..errors import NotProven, QscError, RecordUnreadable, Refused, SystemdErro
 from ..files import digest_bytes, read_bounded, remove, timestamp, try_io, write_atomic
 from ..record import PROMOTING, ROLLING_BACK, Record, drift_text, load, save, transition
 from ..steps import reached
-from ..verdict import MONITOR_VIOLATION, Verdict, Violation, printable
+from ..verdict import EXPOSURE_BUDGET, MONITOR_VIOLATION, Verdict, Violation, printable
 from . import folders, hooks, stepback, systemd
 from .host import Host, how_it_ended, subject
 
@@ -107,7 +107,7 @@ def of_verdict(verdict: Verdict) -> Finding | None:
     if verdict.verdict == "inconclusive":
         return Finding("inconclusive", verdict.message, "inconclusive", (), judged)
     if verdict.verdict == "terminated":
-        return Finding("exposure_budget", verdict.message, "terminated", (), judged)
+        return Finding(EXPOSURE_BUDGET, verdict.message, "terminated", (), judged)
     return None
 
 
@@ -172,8 +172,12 @@ def roll_back(host: Host, why: Finding | t.Callable[[Host], Finding], *, canary_
                 remedy=f"To end that one run: qsc rollback --id {record.id}",
             )
         if record is not None and record.in_flight:
+            if record.state == ROLLING_BACK and finding.trigger not in ("", record.trigger):
+                notes.append(f"asked for meanwhile: {finding.trigger}: {printable(finding.reason)}")
             record = _begin(host, record, finding, notes)
-        if record is not None and stepback.wanted(host, record):
+        # whoever else asks wants the baseline, also where the host was about to go to the step before
+        asked_by_host = finding.trigger in ("", MONITOR_VIOLATION)
+        if record is not None and asked_by_host and stepback.wanted(host, record):
             stepped = _step_back(host, record, called, notes)
             if stepped is not None:
                 return stepped

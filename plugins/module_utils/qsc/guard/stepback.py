@@ -6,8 +6,8 @@
 
 It is a detour of a rollback, tried once: the record already says ``rolling_back``, so that whatever is cut off or fails
 on the way ends at the baseline. Only a violation that the monitor found leads here; an engine that fell over, a monitor
-that fell silent, a run that was not certain or an operator's rollback never does. The run of the step before is a fresh
-one, watched from its first second.
+that fell silent, a run that was not certain or has spent its budget, or an operator's rollback never does. The run of
+the step before is a fresh one, watched from its first second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import RecordUnreadable, Refused
 from ..files import digest_bytes, read_bounded, read_json, write_atomic, write_json
 from ..record import ARMING, ROLLING_BACK, Record, begun_anew, parse, save
 from ..steps import reached
-from ..verdict import MONITOR_VIOLATION
+from ..verdict import EXPOSURE_BUDGET, MONITOR_VIOLATION
 from . import effect, hooks, systemd
 from .host import Host, how_it_ended, new_canary_id, rollback_command
 
@@ -51,6 +51,7 @@ def wanted(host: Host, record: Record) -> bool:
         and record.rollback_to == PREVIOUS_STEP
         and bool(record.raised_from)
         and record.trigger == MONITOR_VIOLATION
+        and not any(item.get("code") == EXPOSURE_BUDGET for item in record.violations)
         and not record.step_back
     )
 

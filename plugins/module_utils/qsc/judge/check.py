@@ -23,7 +23,7 @@ from .compare import comparison
 from .cutover import ZERO, StreamId
 from .decisions import INVALID_PAYLOAD, Decision, parse
 from .drift import Reference, reference_of
-from .exposure import Exposure, follow, sentence
+from .exposure import Exposure, Spending, violation
 from .frame import Frame
 from .impact import Tally
 from .loss import Seen, StreamInfo, lost_between
@@ -236,33 +236,43 @@ def check(
     A stream that is gone or too large to be read is a violation: silence and noise count against the canary. Other
     troubles raise TelemetryError.
     """
-    progress = progress or begin(options)
+    if progress is None or (options.exposure_budget is not None and progress.exposure is None):
+        progress = begin(options)  # a budget needs everything since the marker, and to know when that is not there
     try:
         if options.policy == SEQUENTIAL:
             from . import sequential  # here: strict needs none of it
 
-            result, new = sequential.judge(reader, options, progress, elapsed_s, watched_s, shown=shown)
-        else:
-            result, new = _strict(reader, options, progress, elapsed_s, watched_s, shown)
-        return _within_budget(reader, options, progress.exposure, result, new)
+            return sequential.judge(reader, options, progress, elapsed_s, watched_s, shown=shown)
+        return _strict(reader, options, progress, elapsed_s, watched_s, shown)
     except StreamGone as error:
         return _unreadable(reader, options, rules.STALE, f"Stale telemetry: {error}", elapsed_s), progress
     except StreamTooLarge as error:
         return _unreadable(reader, options, INVALID_PAYLOAD, f"Invalid payload: {error}", elapsed_s), progress
 
 
-def _within_budget(
-    reader: Telemetry, options: MonitorOptions, before: Exposure | None, result: CheckResult, progress: Progress
+def spending_of(options: MonitorOptions, progress: Progress) -> Spending | None:
+    """What counts the new decisions of a check against the budget; None where there is none."""
+    change = options.change
+    if options.exposure_budget is None or change is None:
+        return None
+    return Spending(change, progress.exposure or Exposure(options.since))
+
+
+def within_budget(
+    options: MonitorOptions, spending: Spending | None, result: CheckResult, progress: Progress
 ) -> tuple[CheckResult, Progress]:
     """The same with what the canary has spent up to where this check has read, under either policy. A run that is
     violated, or cannot be judged, ends for that."""
-    budget, change = options.exposure_budget, options.change
-    if budget is None or change is None:
+    budget = options.exposure_budget
+    if spending is None or budget is None:
         return result, progress
-    spent = follow(reader, change, options.dialect, before or Exposure(options.since), progress.seen.cursor)
+    spent = spending.until(progress.seen.cursor)
     result = replace(result, exposure=spent.page(budget))
-    if spent.spent(budget) and result.verdict not in ENDING:
-        result = replace(result, verdict=TERMINATED, message=sentence(spent, budget))
+    if spent.spent(budget):
+        found = violation(spent, options.model, budget)
+        result = replace(result, violations=(found, *result.violations))
+        if result.verdict not in ENDING:
+            result = replace(result, verdict=TERMINATED, message=found.message)
     return result, replace(progress, exposure=spent)
 
 
@@ -275,7 +285,7 @@ def with_own(result: CheckResult, answers: t.Sequence[Answer]) -> CheckResult:
     own = violations_of(answers)
     if own:
         before = [item for item in result.violations if item.code != rules.NO_GO]
-        said = [result.message] if result.verdict == VIOLATION else []
+        said = [result.message] if result.verdict in (VIOLATION, TERMINATED) else []
         return replace(
             result,
             verdict=VIOLATION,
@@ -305,7 +315,8 @@ def _strict(
     shown: bool,
 ) -> tuple[CheckResult, Progress]:
     before = reader.info()
-    window = _read(reader, options, before.last_generated_id, shown)
+    spending = spending_of(options, progress)
+    window = _read(reader, options, before.last_generated_id, spending, shown=shown)
     after = reader.info()
     stale_after, max_wait = patience(reader, options)
     now_ms = reader.server_ms()
@@ -313,15 +324,25 @@ def _strict(
     new = _advance(progress, before, window.summary.last_id, now_ms)
     lag_s = newest_age_s(new, now_ms, elapsed_s)
     moment = Moment(lag_s, elapsed_s, elapsed_s if watched_s is None else watched_s, stale_after, max_wait)
-    return judge(reader.stream, options, window, lost, moment, others=shown), new
+    return within_budget(options, spending, judge(reader.stream, options, window, lost, moment, others=shown), new)
 
 
-def _read(reader: Telemetry, options: MonitorOptions, until: StreamId, shown: bool) -> Window:
+def _read(
+    reader: Telemetry, options: MonitorOptions, until: StreamId, spending: Spending | None, *, shown: bool
+) -> Window:
+    """The window; what is new and older than that is only counted against the budget."""
     window = Window.of(options)
     if not shown:
         window.table = None
     for entry in reader.newest(options.window_events, options.since, until):
-        window.add(parse(entry.id, entry.fields, options.dialect), options.model)
+        decision = parse(entry.id, entry.fields, options.dialect)
+        window.add(decision, options.model)
+        if spending is not None:
+            spending.add(decision)
+    if spending is not None and len(window.voted) == options.window_events:
+        oldest = window.voted[-1][0]
+        for entry in reader.newest(0, spending.before.cursor, oldest.previous()):
+            spending.add(parse(entry.id, entry.fields, options.dialect))
     return window
 
 

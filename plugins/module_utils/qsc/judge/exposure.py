@@ -13,11 +13,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ..verdict import count_in
+from ..verdict import EXPOSURE_BUDGET, Violation, count_in
 from .cutover import StreamId
-from .decisions import Dialect, parse
+from .decisions import Decision
 from .impact import Change, Tally
-from .stream import Telemetry
+
+_MOST_CENTS = (1 << 53) - 1
+"""The most that a state file holds; it is beyond every budget."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Exposure:
 
     def spent(self, budget_usd: float) -> bool:
         """True when nothing is left of the budget."""
-        return not self.cents < round(100 * budget_usd)
+        return not self.cents < max(1, round(100 * budget_usd))
 
     def to_dict(self) -> dict[str, t.Any]:
         """As JSON-ready data."""
@@ -56,26 +58,35 @@ class Exposure:
         return {"usd": self.usd, "budget_usd": budget_usd, **counts, "until": str(self.cursor)}
 
 
-def follow(reader: Telemetry, change: Change, dialect: Dialect, before: Exposure, until: StreamId) -> Exposure:
-    """Count what came after ``before`` and up to ``until``. Raises TelemetryError, and nothing is counted then."""
-    if until <= before.cursor:
-        return before
-    tally = Tally(change)
-    for entry in reader.newest(0, before.cursor, until):
-        tally.add(parse(entry.id, entry.fields, dialect))
-    return Exposure(
-        until,
-        before.decisions + tally.compared,
-        before.flipped + tally.flipped,
-        before.unsized + tally.unsized,
-        before.cents + tally.cents,
-    )
+class Spending:
+    """What one check adds to an exposure: give it decisions in any order, also some that were counted before."""
+
+    def __init__(self, change: Change, before: Exposure) -> None:
+        self.before = before
+        self._tally = Tally(change)
+
+    def add(self, decision: Decision) -> None:
+        """Count it, where no check before has."""
+        if decision.id > self.before.cursor:
+            self._tally.add(decision)
+
+    def until(self, cursor: StreamId) -> Exposure:
+        """The exposure up to ``cursor``, up to where all decisions were given."""
+        before, tally = self.before, self._tally
+        return Exposure(
+            max(cursor, before.cursor),
+            before.decisions + tally.compared,
+            before.flipped + tally.flipped,
+            before.unsized + tally.unsized,
+            min(before.cents + tally.cents, _MOST_CENTS),
+        )
 
 
-def sentence(spent: Exposure, budget_usd: float) -> str:
+def violation(spent: Exposure, model: str, budget_usd: float) -> Violation:
     """Why the run ends."""
-    more = f"; of {spent.unsized} more the size is not known" if spent.unsized else ""
-    return (
+    more = f"; of {spent.unsized} of them the size is not known" if spent.unsized else ""
+    text = (
         f"Exposure budget spent: the canary flipped {spent.flipped} of {spent.decisions} decisions, with positions of "
         f"{spent.usd:,.2f} USD{more} (budget {budget_usd:,.2f} USD)"
     )
+    return Violation(EXPOSURE_BUDGET, model, spent.usd, budget_usd, text)

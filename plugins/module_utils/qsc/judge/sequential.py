@@ -36,6 +36,8 @@ from .check import (
     newest_age_s,
     not_yet,
     patience,
+    spending_of,
+    within_budget,
 )
 from .claims import KEPT, VIOLATED, Reading, claims_of
 from .cutover import ZERO, StreamId
@@ -63,6 +65,7 @@ def judge(
     shown: bool = True,
 ) -> tuple[CheckResult, Progress]:
     """One check under this policy; the arguments are those of ``check.check``."""
+    spending = spending_of(options, progress)
     fold = _fold_of(progress, options)
     if fold is None:  # the first check, or a state that is of no use: everything since the marker is read again
         progress = begin(options)
@@ -70,7 +73,10 @@ def judge(
         fold = new_fold(options, frame)
     before = reader.info()
     for entry in reader.oldest(progress.seen.cursor, before.last_generated_id, MOST_AT_ONCE):
-        fold.add(parse(entry.id, entry.fields, options.dialect))
+        decision = parse(entry.id, entry.fields, options.dialect)
+        fold.add(decision)
+        if spending is not None:
+            spending.add(decision)
     scanned, reached = reader.scanned, reader.reached
     behind = scanned >= MOST_AT_ONCE and reached < before.last_generated_id
     after = reader.info()
@@ -81,6 +87,7 @@ def judge(
     lag_s = newest_age_s(new, now_ms, elapsed_s)
     moment = Moment(lag_s, elapsed_s, elapsed_s if watched_s is None else watched_s, stale_after, max_wait)
     result = result_of(reader.stream, options, fold, lost, moment, behind=behind, others=shown)
+    result, new = within_budget(options, spending, result, new)
     if not shown:
         return result, new
     return replace(result, **_shown(reader, options, fold, before.last_generated_id)), new
