@@ -24,7 +24,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.frame import 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.impact import Change, Impact, Tally, weights_at
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.loss import StreamInfo
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.options import MonitorOptions
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import Entry
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import Entry, StreamTooLarge
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.figures import figures_of
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.impact import flips, impact_lines
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.report import check_lines, scoreboard
@@ -209,6 +209,20 @@ def test_a_check_whose_counting_fails_is_missed_and_counts_nothing():
         check(broken, asked, progress, 150.0)
     result, _progress = check(Stream(found), asked, progress, 150.0)
     assert (result.events, result.exposure["usd"]) == (50, 15_000.0)
+
+
+def test_what_is_only_shown_and_cannot_be_read_costs_no_count():
+    """The budget is counted where sequential reads what is new; what it shows is read last."""
+    found = entries([100.0] * 60)
+    stream = Stream(found)
+
+    def too_much(*_arguments: t.Any) -> t.Any:
+        raise StreamTooLarge("more than 67108864 bytes would have to be read")
+
+    stream.newest = too_much
+    result, progress = check(stream, options("sequential", exposure_budget=1e6), None, 60.0)
+    assert (result.verdict, result.impact, result.exposure["usd"]) == ("ok", None, 6000.0)
+    assert progress.exposure is not None and progress.exposure.cents == 600_000
 
 
 def test_what_sequential_forgot_is_not_counted_again():
