@@ -43,7 +43,7 @@ def _pytest(
     present = [folder for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
     absent = [folder for folder in folders if folder not in present]
     junit = RESULTS / f"{name}.xml"
-    command = [PYTHON, "-m", "pytest", *present, f"--junitxml={junit}", "--tb=short", "--color=no", "--durations=3"]
+    command = [PYTHON, "-m", "pytest", *present, f"--junitxml={junit}", "--tb=short", "--color=no", "--durations=12"]
     # Phases run side by side: each has a cache of its own.
     command += ["-o", f"cache_dir={ROOT / '.pytest_cache' / name}"]
     if each_test:
