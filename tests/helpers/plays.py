@@ -43,7 +43,7 @@ FAST: dict[str, t.Any] = {
     "qsc_canary_interval_seconds": 3,
     "qsc_canary_monitor_hours": 600 / 3600,
     "qsc_canary_stability_seconds": 1,
-    "qsc_canary_arming_timeout_seconds": 60,
+    "qsc_canary_arming_timeout_seconds": 180,  # a busy machine; who waits for its end asks for less
     "qsc_canary_stale_after": 4,
     "qsc_canary_limits": {"start_grace": 4},
     "qsc_canary_required_checks": 0.6,

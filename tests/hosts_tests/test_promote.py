@@ -56,8 +56,8 @@ def _refused(host: Host, *words: str, **extra: t.Any) -> None:
     assert fingerprint(host, everything=True) == before
 
 
-def _safe_at_ten(host: Host) -> dict[str, t.Any]:
-    done = play("activate", host, model="patchtst", **STEPS)
+def _safe_at_ten(host: Host, **extra: t.Any) -> dict[str, t.Any]:
+    done = play("activate", host, model="patchtst", **{**STEPS, **extra})
     assert done.rc == 0, done.output
     return await_state(host, "active", outcome="safe", timeout=90)
 
@@ -258,8 +258,9 @@ def test_a_violation_leads_to_the_step_before_where_that_is_wanted(host: Host) -
 @pytest.mark.timeout(600)
 def test_a_controller_that_is_killed_while_it_raises(host: Host) -> None:
     """The engine runs the step before, nobody comes to restart it: the arming deadline ends it at the baseline."""
-    first = _safe_at_ten(host)
-    running = RunningPlay("promote", host, **STEPS)
+    soon = {"qsc_canary_arming_timeout_seconds": 40}
+    first = _safe_at_ten(host, **soon)
+    running = RunningPlay("promote", host, **{**STEPS, **soon})
     running.wait_for("TASK [qsc.canary.qsc_canary : Restart the engine]", timeout=180)
     running.signal(signal.SIGKILL)
     running.end()
