@@ -18,7 +18,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadIn
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.files import Clock
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import evidence, systemd
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import Host
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import checklog
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import check, checklog
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.checklog import CheckLog
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection import Connection
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.frame import Frame
@@ -646,6 +646,17 @@ def test_what_was_spent_of_a_budget_is_counted_again(run, policy):
     told = one.replay(repacked(path, "decisions.jsonl", change))
     found = {(item["number"], item["name"]) for item in told["differences"]}
     assert {(2, "digest"), (3, "start")} <= found, "the check after it did not find what this one left"
+
+
+def test_a_count_that_catches_up_in_parts_is_made_again(run, monkeypatch):
+    monkeypatch.setattr(check, "MOST_COUNTED", 100)
+    one = run("strict", judging={"exposure_budget": 1e6, "window_events": 200}, **HEAVY)
+    assert one.checks(1, each=550, position_size_usd=100.5) == [0]
+    assert one.checks(4, each=10, position_size_usd=100.5) == [0] * 4
+    spent = [line.start.exposure.decisions for line in one.log().lines[1:]]
+    assert spent == [100, 200, 300, 580], "100 before the window at a time, then all of it"
+    found = one.replay()
+    assert (found["differences"], found["recomputed"], found["whole"]) == ([], 5, True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="own checks are root's files")

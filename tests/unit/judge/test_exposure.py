@@ -76,12 +76,11 @@ class Stream:
 
     def newest(self, limit, after=ZERO, until=None):
         inside = [item for item in self.found if item.id > after and (until is None or item.id <= until)]
-        for item in (inside[-limit:] if limit else inside)[::-1]:
-            if self.fails and not limit:
-                raise TelemetryError("the connection broke")
-            yield item
+        yield from (inside[-limit:] if limit else inside)[::-1]
 
     def oldest(self, after, until, most):
+        if self.fails:
+            raise TelemetryError("the connection broke")
         inside = [item for item in self.found if after < item.id <= until][:most]
         self.scanned, self.reached = len(inside), inside[-1].id if inside else after
         yield from inside
@@ -196,6 +195,23 @@ def test_a_violation_is_told_before_a_spent_budget(policy):
 def test_a_run_that_cannot_be_judged_ends_for_that():
     asked = options(exposure_budget=1, max_wait=60)
     assert check(Stream(entries([100.0] * 3)), asked, None, 61.0)[0].verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("most", [1, 7, 100])
+def test_strict_catches_up_with_a_long_past_in_parts(monkeypatch, most):
+    """A monitor that lost its memory must not fail on all that came since the marker, and counts nothing twice."""
+    monkeypatch.setattr(checks, "MOST_COUNTED", most)
+    found = entries([100.0] * 250)
+    asked = options(exposure_budget=1e6, window_events=50)
+    progress, seen = None, []
+    for _number in range(260):
+        result, progress = check(Stream(found), asked, progress, 250.0)
+        seen.append(result.exposure["usd"])
+        if progress.exposure.cursor == found[-1].id:
+            break
+    assert seen[-1] == 25_000.0
+    assert seen[:-1] == [100.0 * most * number for number in range(1, len(seen))]
+    assert len(seen) == 200 // most + 1
 
 
 def test_a_check_whose_counting_fails_is_missed_and_counts_nothing():

@@ -46,6 +46,9 @@ MOST_BYTES = 64 << 20
 OK, WAITING, VIOLATION, INCONCLUSIVE, TERMINATED = "ok", "waiting", "violation", "inconclusive", "terminated"
 ENDING = (VIOLATION, INCONCLUSIVE, TERMINATED)
 """Verdicts that end a run."""
+MOST_COUNTED = 20_000
+"""Entries of the stream before the window that one check of ``strict`` counts against a budget; the rest is the next
+one's."""
 COVERAGE_FROM = 20
 """Decisions from which the canary's coverage is judged; so many in a row without it mean that it is gone."""
 
@@ -334,16 +337,30 @@ def _read(
     window = Window.of(options)
     if not shown:
         window.table = None
+    new = []
     for entry in reader.newest(options.window_events, options.since, until):
         decision = parse(entry.id, entry.fields, options.dialect)
         window.add(decision, options.model)
         if spending is not None:
+            new.append(decision)
+    if spending is not None and not (len(new) == options.window_events and _behind(reader, options, spending, new[-1])):
+        for decision in new:
             spending.add(decision)
-    if spending is not None and len(window.voted) == options.window_events:
-        oldest = window.voted[-1][0]
-        for entry in reader.newest(0, spending.before.cursor, oldest.previous()):
-            spending.add(parse(entry.id, entry.fields, options.dialect))
     return window
+
+
+def _behind(reader: Telemetry, options: MonitorOptions, spending: Spending, oldest: Decision) -> bool:
+    """Count what is new and lies before the window, oldest first; True when a part of it is left to the next check,
+    and the window with it."""
+    last = oldest.id.previous()
+    if last <= spending.before.cursor:
+        return False
+    for entry in reader.oldest(spending.before.cursor, last, MOST_COUNTED):
+        spending.add(parse(entry.id, entry.fields, options.dialect))
+    if reader.scanned < MOST_COUNTED or reader.reached >= last:
+        return False
+    spending.reached = reader.reached
+    return True
 
 
 def patience(reader: Telemetry, options: MonitorOptions) -> tuple[float, float]:

@@ -63,6 +63,8 @@ class Spending:
 
     def __init__(self, change: Change, before: Exposure) -> None:
         self.before = before
+        self.reached: StreamId | None = None
+        """The last entry that was given, where a check had to stop before the newest one."""
         self._tally = Tally(change)
 
     def add(self, decision: Decision) -> None:
@@ -74,7 +76,7 @@ class Spending:
         """The exposure up to ``cursor``, up to where all decisions were given."""
         before, tally = self.before, self._tally
         return Exposure(
-            max(cursor, before.cursor),
+            max(cursor if self.reached is None else self.reached, before.cursor),
             before.decisions + tally.compared,
             before.flipped + tally.flipped,
             before.unsized + tally.unsized,
