@@ -53,7 +53,7 @@ PADDING = {
 
 
 class Cost(t.NamedTuple):
-    """Of one process: wall and processor time in ms, the most memory it held in MiB."""
+    """Of one process: wall and processor time in ms, the most memory it held in MiB (never less than this one held)."""
 
     wall_ms: float
     cpu_ms: float
@@ -246,8 +246,8 @@ def page(
         lines.append(f"| {count:,} | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |")
     lines += CHECK_TEXT.splitlines()
     lines += [f"| {policy} | {before:,} | {_cells(cost)} |" for (policy, before), cost in checks.items()]
-    lines += ["", "The floor of any process here:", "", "| | wall ms | CPU ms | MiB |", "|---|---|---|---|"]
-    lines += [f"| {what} | {_cells(cost)} |" for what, cost in base.items()]
+    lines += ["", "The floor of any process here:", "", "| | wall ms | CPU ms |", "|---|---|---|"]
+    lines += [f"| {what} | {cost.wall_ms:,.0f} | {cost.cpu_ms:,.0f} |" for what, cost in base.items()]
     return "\n".join([*lines, ""])
 
 

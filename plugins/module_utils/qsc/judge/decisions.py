@@ -133,7 +133,7 @@ def _side(value: t.Any) -> str:
 
 def _cents(value: t.Any) -> int | None:
     """The size of a position, long or short, in whole cents: their sums are exact in any order."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) >= 0:  # NaN
         return None
     size: float = min(abs(value), _MOST_USD)
     return round(100 * size)
