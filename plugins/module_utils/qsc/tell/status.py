@@ -75,7 +75,7 @@ def _told(entry: t.Mapping[str, t.Any]) -> str:
         text += f": {weights_line(entry.get('weights') or {})} in {entry.get('file', '')}"
     elif entry.get("action") == "rollback_executed":
         why = "; ".join(entry.get("violations") or ()) or entry.get("reason", "")
-        text += f" {entry.get('outcome', '')} ({entry.get('trigger', '')}): {why}"
+        text += f" {entry.get('outcome', '')} ({entry.get('trigger', '')})" + (f": {why}" if why else "")
     elif entry.get("action") == "stepped_back":
         why = "; ".join(entry.get("violations") or ()) or entry.get("reason", "")
         text += f" from {100 * entry.get('from_weight', 0):g} % to {100 * entry.get('to_weight', 0):g} %"
