@@ -235,7 +235,7 @@ def test_a_violation_leads_to_the_step_before_where_that_is_wanted(host: Host) -
     assert done.rc == 0, done.output
     quarter = record(host)
     assert _weights(host) == QUARTER
-    host.engine("mode", "dead_zone", "rate=300")
+    host.engine("mode", "dead_zone", "rate=60")  # some seconds pass until the model is found as bad at 10 %
     host.wait(
         "the step before", """grep -q '"stepped_back_from": "patch' /var/lib/qsc_canary/record.json""", timeout=90
     )
