@@ -67,7 +67,7 @@ class Gate(t.NamedTuple):
     longest_ms: float
 
 
-def measured(command: t.Sequence[str], environment: t.Mapping[str, str], *, good: t.Sequence[int] = (0,)) -> Cost:
+def measured(command: t.Sequence[str], environment: t.Mapping[str, str]) -> Cost:
     """Run a process to its end. Raises RuntimeError when it did not do its work."""
     with tempfile.TemporaryFile() as output:
         begin = time.monotonic()
@@ -75,7 +75,7 @@ def measured(command: t.Sequence[str], environment: t.Mapping[str, str], *, good
         _pid, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in good:
+        if process.returncode:
             output.seek(0)
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {output.read()[-2000:]!r}")
     return Cost(1000 * wall, 1000 * (usage.ru_utime + usage.ru_stime), usage.ru_maxrss / 1024)

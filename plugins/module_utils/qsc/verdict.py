@@ -23,8 +23,9 @@ MISSED_LIMIT = 4
 HALF_JUDGED = 0.5
 """A run of which a smaller share of its checks could judge is not safe: it was hardly watched."""
 MONITOR_VIOLATION = "qsc_monitor_violation"
-EXPOSURE_BUDGET = "exposure_budget"
 """The trigger of a rollback that the monitor's verdict calls for."""
+EXPOSURE_BUDGET = "exposure_budget"
+"""The trigger where the budget is spent, and its code among the violations."""
 _MOST_VIOLATIONS = 200
 _LAST_MOMENT = 1e11
 

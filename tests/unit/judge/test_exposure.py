@@ -29,10 +29,10 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.figures import
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.impact import flips, impact_lines
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.report import check_lines, scoreboard
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.verdict import VERDICTS
+from helpers.samples import BASELINE
 from helpers.telemetry import entry, vote
 
 CANARY = "patchtst"
-BASELINE = {"xgb": 0.25, "lgbm": 0.25, "nhits": 0.3, "patchtst": 0.2}
 HEAVY = weights_at(BASELINE, CANARY, 0.6)
 CHANGE = Change(CANARY, BASELINE, HEAVY)
 DIALECT = Dialect()

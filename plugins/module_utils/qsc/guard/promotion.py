@@ -380,8 +380,7 @@ def _promote(host: Host, record: Record) -> tuple[Record, systemd.Proof]:
 
 def _check_not_ended(host: Host, record: Record) -> None:
     """A check that had begun before the record said ``promoting`` may have ended the run meanwhile."""
-    verdict = rollback.verdict_of(host, record)
-    found = rollback.of_verdict(verdict) if verdict is not None else None
+    found = rollback.judged(host, record)
     if found is not None:
         raise Refused(f"the monitor ended it while it was promoted: {printable(found.reason, 300)}")
 

@@ -95,7 +95,7 @@ def verdict_of(host: Host, record: Record) -> Verdict | None:
 
 def of_verdict(verdict: Verdict) -> Finding | None:
     """What the monitor's verdict says of the run: it must end, or None."""
-    judged = {
+    seen = {
         "events": verdict.events,
         "first_id": verdict.first_id,
         "last_id": verdict.last_id,
@@ -103,12 +103,18 @@ def of_verdict(verdict: Verdict) -> Finding | None:
         "checks_done": verdict.checks_done,
     }
     if verdict.verdict == "violation":
-        return Finding(MONITOR_VIOLATION, verdict.message, "violated", verdict.violations, judged)
+        return Finding(MONITOR_VIOLATION, verdict.message, "violated", verdict.violations, seen)
     if verdict.verdict == "inconclusive":
-        return Finding("inconclusive", verdict.message, "inconclusive", (), judged)
+        return Finding("inconclusive", verdict.message, "inconclusive", (), seen)
     if verdict.verdict == "terminated":
-        return Finding(EXPOSURE_BUDGET, verdict.message, "terminated", (), judged)
+        return Finding(EXPOSURE_BUDGET, verdict.message, "terminated", (), seen)
     return None
+
+
+def judged(host: Host, record: Record) -> Finding | None:
+    """The same of the verdict that lies on this host. Raises RecordUnreadable on a hostile one."""
+    verdict = verdict_of(host, record)
+    return of_verdict(verdict) if verdict is not None else None
 
 
 def trigger_of_unit(host: Host) -> Finding:
@@ -130,10 +136,9 @@ def _trigger(host: Host) -> Finding:
     if record is None or not record.live:
         return Finding("", "")
     try:
-        verdict = verdict_of(host, record)
+        found = judged(host, record)
     except RecordUnreadable as error:
         return Finding("verdict_unreadable", error.message)
-    found = of_verdict(verdict) if verdict is not None else None
     if found is not None:
         return found
     monitor = host.guards.monitor_service
@@ -260,10 +265,9 @@ def begin(host: Host, record: Record, finding: Finding) -> Record:
 def _with_violation(host: Host, record: Record, finding: Finding) -> Finding:
     """A violation the monitor has latched counts, whatever else ended the run first."""
     try:
-        verdict = verdict_of(host, record)
+        found = judged(host, record)
     except RecordUnreadable:
         return finding
-    found = of_verdict(verdict) if verdict is not None else None
     if found is None or not found.violations:
         return finding
     return replace(finding, outcome=found.outcome, violations=found.violations, judged=found.judged)

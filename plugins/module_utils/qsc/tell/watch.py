@@ -428,15 +428,18 @@ def _next_of_active(facts: Facts, record: Facts) -> tuple[str, str]:
     return f"judged from {record['min_events']} decisions on, safe {soon} or later", PLAIN
 
 
+_ENDING = {
+    "violation": "the monitor found a violation",
+    "inconclusive": "too little could be judged",
+    "terminated": "its exposure budget is spent",
+}
+
+
 def _is_ending(facts: Facts) -> str:
     """Why the watchdog ends the run at its next look, "" where nothing says so."""
     verdict, watching = facts.get("verdict"), facts.get("watching") or {}
-    if verdict is not None and verdict["verdict"] == "violation":
-        return "the monitor found a violation"
-    if verdict is not None and verdict["verdict"] == "inconclusive":
-        return "too little could be judged"
-    if verdict is not None and verdict["verdict"] == "terminated":
-        return "its exposure budget is spent"
+    if verdict is not None and verdict["verdict"] in _ENDING:
+        return _ENDING[verdict["verdict"]]
     if verdict is not None and verdict["missed_in_a_row"] > watching.get("missed_limit", math.inf):
         return f"{verdict['missed_in_a_row']} checks in a row could not read the telemetry"
     if any(problem.startswith("the monitor's verdict") for problem in facts.get("problems") or ()):
