@@ -19,4 +19,11 @@ options:
     description: Who acts, for the ledger, for example a user of the controller or the number of a job.
     type: str
     default: ""
+  agent_digest:
+    description:
+      - The digest of the agent that the host has to run, P(qsc.canary.agent_digest#lookup) of the controller. With another
+        one on the host no canary is started or raised.
+      - Empty, any agent that is installed will do.
+    type: str
+    default: ""
 """

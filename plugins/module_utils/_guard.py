@@ -11,32 +11,16 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from .qsc import agent
-from .qsc import command as _command
-from .qsc.errors import QscError
-from .qsc.guard import install as _install
 from .qsc.guard import rollback as _rollback
-from .qsc.guard import units as _units
 from .qsc.guard.host import Host
-from .qsc.judge import published as _published
 from .qsc.ledger import acting_user
 from .qsc.settings import Paths, Settings
 from .qsc.verdict import printable
 
-
-def carried_digest() -> str:
-    """The digest of the agent this collection carries.
-
-    It is over the whole package, so a module that compares it has to carry all of it: through the command, the
-    installation, the units and what the engine publishes, which together import everything.
-    """
-    if not (_command.SUBCOMMANDS and _install.install and _units.GUARDS and _published.__name__):
-        raise QscError("the package is not carried whole", remedy="Install the collection again.")
-    return agent.digest()
-
-
 HOST_SPEC: dict[str, dict[str, t.Any]] = {
     "settings": {"type": "dict"},
     "actor": {"type": "str", "default": ""},
+    "agent_digest": {"type": "str", "default": ""},
 }
 """The options of a module that acts on a host; see the documentation fragment qsc.canary.host."""
 
@@ -46,7 +30,9 @@ def make_host(module: AnsibleModule) -> Host:
     paths = Paths()
     given = module.params.get("settings")
     settings = Settings.from_dict(given) if given is not None else Settings.load(paths.config)
-    return Host(settings=settings, paths=paths, actor=_actor(module))
+    # A module carries what it imports, not the whole package: only the controller can tell what the host should run.
+    wanted = module.params["agent_digest"] or agent.installed_digest(paths)
+    return Host(settings=settings, paths=paths, actor=_actor(module), agent_digest=wanted)
 
 
 def _actor(module: AnsibleModule) -> str:

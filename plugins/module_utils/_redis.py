@@ -12,8 +12,8 @@ Must be kept in sync with plugins/doc_fragments/redis.py and plugins/doc_fragmen
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-import traceback
 import typing as t
 from dataclasses import fields
 
@@ -22,17 +22,9 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from .qsc.errors import QscError
 from .qsc.judge.connection import Connection
 from .qsc.judge.rules import Limits
-from .qsc.judge.stream import MISSING_LIBRARY_REMEDY, StreamReader
+from .qsc.judge.stream import StreamReader
 from .qsc.judge.vote import CONFIDENCE_WEIGHTED, VOTES
-
-REDIS_IMPORT_ERROR: str | None = None
-try:
-    import redis
-
-    REDIS_VERSION = redis.__version__
-except ImportError:
-    REDIS_VERSION = ""
-    REDIS_IMPORT_ERROR = traceback.format_exc()
+from .qsc.judge.wire import MISSING_LIBRARY_REMEDY
 
 _CONNECTION: dict[str, dict[str, t.Any]] = {
     "login_host": {"type": "str", "default": "localhost"},
@@ -73,12 +65,10 @@ def open_stream(module: AnsibleModule) -> StreamReader:
 
 
 def require_redis(module: AnsibleModule) -> None:
-    """Leave, naming the package and the remedy, when this Python has no redis library."""
-    if REDIS_IMPORT_ERROR is not None:
-        module.fail_json(
-            msg=f"{missing_required_lib('redis')} {MISSING_LIBRARY_REMEDY} for {sys.executable}.",
-            exception=REDIS_IMPORT_ERROR,
-        )
+    """Leave, naming the package and the remedy, when this Python has no library to reach Redis with."""
+    libraries = ("redis",) if module.params["tls"] else ("hiredis", "redis")
+    if not any(importlib.util.find_spec(name) for name in libraries):  # importing it takes longer than most tasks
+        module.fail_json(msg=f"{missing_required_lib('redis')} {MISSING_LIBRARY_REMEDY} for {sys.executable}.")
 
 
 def run_telemetry(

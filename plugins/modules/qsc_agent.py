@@ -74,11 +74,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import carried_digest
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, command
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install, systemd, units
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import published
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
+
+WHOLE = (command.SUBCOMMANDS, published.__name__)
+"""What imports the whole package, with the installation and the units: a module carries what it imports, and this one
+has to carry all that the host is to run. The other modules are the faster for carrying less."""
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
@@ -100,7 +105,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             {"before_header": str(one.path), "after_header": str(one.path), "before": one.before, "after": one.after}
             for one in files
         ]
-    return {"changed": bool(changes), "changes": changes, "digest": carried_digest(), "diff": diff}
+    return {"changed": bool(changes), "changes": changes, "digest": agent.digest(), "diff": diff}
 
 
 def _units(module: AnsibleModule, paths: Paths) -> tuple[list[units.Change], list[str]]:

@@ -177,7 +177,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.qsc.canary.plugins.module_utils._guard import (
     HOST_SPEC,
-    carried_digest,
     make_host,
     rolled_back_result,
     would_roll_back,
@@ -343,7 +342,6 @@ def _of_record(record: Record) -> dict[str, t.Any]:
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     """One step."""
-    carried_digest()
     host = make_host(module)
     return STATES[module.params["state"]](module, host)
 

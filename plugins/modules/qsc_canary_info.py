@@ -192,7 +192,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import HOST_SPEC, carried_digest, make_host
+from ansible_collections.qsc.canary.plugins.module_utils._guard import HOST_SPEC, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import status
@@ -208,7 +208,6 @@ _LONGEST_WAIT_S = 86_400.0
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     """Gather, and change nothing."""
-    carried_digest()
     host = make_host(module)
     waited = _wait(module, host) if module.params["wait_checks"] > 0 else {}
     facts = status.gather(host, tail=module.params["tail"])

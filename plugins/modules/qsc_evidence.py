@@ -104,7 +104,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._guard import HOST_SPEC, carried_digest, make_host
+from ansible_collections.qsc.canary.plugins.module_utils._guard import HOST_SPEC, make_host
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import command_evidence
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.credentials import connection
@@ -113,7 +113,6 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.tell.evidence impor
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     """Write it. It is a new file at every run: the journal goes on."""
-    carried_digest()
     host, path = make_host(module), module.params["path"]
     if module.check_mode:
         return {"changed": True, "path": path}

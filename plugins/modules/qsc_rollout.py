@@ -118,7 +118,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.qsc.canary.plugins.module_utils._guard import (
     HOST_SPEC,
-    carried_digest,
     make_host,
     rolled_back_result,
     would_roll_back,
@@ -196,7 +195,6 @@ STATES: t.Mapping[str, t.Callable[[AnsibleModule, Host], dict[str, t.Any]]] = {
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     """One question, or one word of an operator."""
-    carried_digest()
     return STATES[module.params["state"]](module, make_host(module))
 
 

@@ -198,8 +198,10 @@ def test_a_wrong_password(start_redis, name):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_host_without_the_redis_library(name):
-    result = run_module(name, before="import sys; sys.modules['redis'] = None", **OPTIONS[name])
+def test_a_host_without_a_library_for_redis(name):
+    result = run_module(
+        name, before="import sys; sys.modules['redis'] = sys.modules['hiredis'] = None", **OPTIONS[name]
+    )
     assert result["failed"]
     assert "python3-redis" in result["msg"]
     assert "redis" in result["msg"]

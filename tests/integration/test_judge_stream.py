@@ -16,11 +16,24 @@ import time
 import pytest
 
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, TelemetryError
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import wire
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.connection import Connection
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.cutover import ZERO, StreamId
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge.stream import StreamGone, StreamReader
 from helpers.redis_server import free_port
 from helpers.telemetry import STREAM, publish
+
+
+@pytest.fixture(autouse=True, params=["hiredis", "redis-py"])
+def each_wire(request, monkeypatch):
+    """Every test with both ways to Redis: the quick one, and the one of hosts without hiredis."""
+
+    def missing(*_arguments):
+        raise ImportError
+
+    if request.param == "redis-py":
+        monkeypatch.setattr(wire, "_Hiredis", missing)
+
 
 READER = "on >pw ~quantum:* resetchannels -@all +xinfo +xrevrange +xread +time"
 
@@ -286,6 +299,77 @@ def test_a_server_that_drops_connections_is_tried_three_times(redis_server, drop
     assert port.dropped == drops
 
 
+@contextlib.contextmanager
+def answering(*answers):
+    """A port that gives these answers, each to what was sent at once, a list bit by bit; yields its number."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve():
+        while True:  # whoever comes again gets the same
+            try:
+                client, _peer = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), client:
+                for answer in answers:
+                    client.recv(65536)
+                    for part in answer if isinstance(answer, list) else [answer]:
+                        client.sendall(part)
+                        if isinstance(answer, list) and done.wait(0.05):
+                            return
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        done.set()
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says", "transient"),
+    [
+        (b"$5\r\nab", "cannot be reached", True),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "cannot be reached", True),
+        (b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "", None),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "loading the dataset", True),
+        (b"-NOAUTH Authentication required.\r\n", "refuses the login", False),
+        (b"-ERR nobody knows\r\n", "nobody knows", False),
+    ],
+)
+def test_what_answers_is_no_redis_or_does_not_want_to(answer, says, transient):
+    greetings = 3 if answer.startswith(b"-ERR") else 0  # redis-py introduces itself, and takes a no for an answer
+    with answering(*[answer] * (1 + greetings)) as port:
+        stream = StreamReader(Connection.from_dict({"login_port": port, "timeout_s": 2.0}), STREAM)
+        with stream, pytest.raises(TelemetryError) as caught:
+            stream.info()
+    assert says in caught.value.message
+    if transient is not None:
+        assert caught.value.transient is transient
+
+
+def test_a_reply_that_trickles_ends_with_the_budget():
+    """Each byte comes within the socket's time-out; together they would take for ever."""
+    with answering([b"$4000\r\n", *[b"x"] * 4000]) as port:
+        connection = Connection.from_dict({"login_port": port, "timeout_s": 0.5})
+        stream = StreamReader(connection, STREAM, budget_s=0.5)
+        began = time.monotonic()
+        with stream, pytest.raises(TelemetryError) as caught:
+            stream.info()
+    assert caught.value.transient
+    assert time.monotonic() - began < 30, "it would have taken 200 s"
+
+
+def test_a_login_that_redis_does_not_know_is_denied_before_anything_is_read():
+    with answering(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n") as port:
+        connection = Connection.from_dict({"login_port": port, "login_user": "me", "login_password": "no"})
+        with StreamReader(connection, STREAM) as stream, pytest.raises(TelemetryError) as caught:
+            stream.info()
+    assert "refuses the login of user 'me'" in caught.value.message
+    assert caught.value.transient is False
+
+
 def test_a_wrong_password_is_not_transient(start_redis):
     server = start_redis(password="geheim")
     for options in ({"login_password": "falsch"}, {"login_password": None}, {"login_user": "nobody"}):
@@ -338,7 +422,7 @@ def test_redis_is_imported_only_when_it_is_needed(root):
 def test_a_host_without_the_library_is_told_which_package(root, redis_server):
     code = (
         "import sys\n"
-        "sys.modules['redis'] = None\n"
+        "sys.modules['redis'] = sys.modules['hiredis'] = None\n"
         "from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import connection, stream\n"
         "stream.StreamReader(connection.Connection(), 's').info()\n"
     )

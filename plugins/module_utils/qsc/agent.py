@@ -16,6 +16,7 @@ from .settings import Paths
 FILES = (
     "__init__.py",
     "agent.py",
+    "arguments.py",
     "bundle.py",
     "command.py",
     "command_evidence.py",
@@ -91,6 +92,7 @@ FILES = (
     "judge/table.py",
     "judge/tls.py",
     "judge/vote.py",
+    "judge/wire.py",
     "judge/wording.py",
     "ledger.py",
     "own_checks.py",

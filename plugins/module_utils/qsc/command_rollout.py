@@ -2,33 +2,20 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""``qsc rollout``: its arguments, and what they call."""
+"""``qsc rollout``: what its arguments call."""
 
 from __future__ import annotations
 
-import argparse
 import functools
 import typing as t
 
 if t.TYPE_CHECKING:
+    import argparse
+
     from .guard.host import Host
 
 SHOW, ABORT = "show", "abort"
 _DUE, _WAITING, _STOPPED = 0, 4, 5
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """show (the default), pause, resume, approve SHARE, abort."""
-    parser.set_defaults(what=SHOW)
-    what = parser.add_subparsers(dest="what", metavar="WHAT")
-    what.add_parser(SHOW, help="the next step of this host, or why there is none (the default)")
-    pause = what.add_parser("pause", help="take no further step; the run that is active goes on, watched (root)")
-    pause.add_argument("--reason", required=True, help="why, for the ledger")
-    what.add_parser("resume", help="take steps again (root)")
-    approve = what.add_parser("approve", help="allow the next step, where it needs that (root)")
-    approve.add_argument("share", type=float, metavar="SHARE", help="the share of that step, such as 0.5")
-    abort = what.add_parser(ABORT, help="restore the baseline now; no new run until this one is acknowledged (root)")
-    abort.add_argument("--reason", default="", help="why, for the ledger")
 
 
 def run(options: argparse.Namespace, host: Host) -> tuple[int, list[str]]:

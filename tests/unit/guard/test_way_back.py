@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.qsc.canary.plugins.module_utils.qsc import command
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import arguments
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard.host import rollback_command
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths
 
@@ -21,7 +21,7 @@ TYING = ("Requires", "Requisite", "BindsTo", "PartOf", "Wants", "StopWhenUnneede
 def test_the_logged_command_is_one_this_host_understands() -> None:
     words = shlex.split(rollback_command("patchtst-20260110T054315Z-ab12"))
     assert words[0] == str(Paths().command)
-    options = command._parser().parse_args(words[1:])
+    options = arguments.parser(("watchdog",)).parse_args(words[1:])
     assert (options.subcommand, options.id) == ("rollback", "patchtst-20260110T054315Z-ab12")
 
 

@@ -224,10 +224,10 @@ def frozen_line(found: freeze.Frozen) -> str:
 
 def check_guards(host: Host) -> None:
     """The guards that must be up before anything is armed. Raises Refused."""
-    installed, wanted = agent.installed_digest(host.paths), agent.digest()
-    if installed != wanted:
+    installed, wanted = agent.installed_digest(host.paths), host.wanted_agent
+    if not installed or installed != wanted:
         raise Refused(
-            f"the agent on this host is {installed or 'missing'}, this collection carries {wanted}",
+            f"the agent on this host is {installed or 'missing'}, this collection carries {wanted or 'one'}",
             remedy="Install it: ansible-playbook playbooks/install.yml",
         )
     guards = host.guards

@@ -94,7 +94,7 @@ def facts(host: Host, canary_id: str, found: Gathered) -> dict[str, t.Any]:
         "written_by": host.actor,
         "versions": {
             "collection": __version__,
-            "agent": agent.digest(),
+            "agent": host.wanted_agent,
             "installed_agent": agent.installed_digest(host.paths),
             "python": sys.version.split()[0],
         },

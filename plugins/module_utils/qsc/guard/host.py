@@ -41,6 +41,16 @@ class Host:
     paths: Paths = field(default_factory=Paths)
     actor: str = ""
     guards: Guards = field(default_factory=Guards)
+    agent_digest: str | None = None
+
+    @property
+    def wanted_agent(self) -> str:
+        """The digest of the agent that belongs to who acts here: as told, else of this very code."""
+        if self.agent_digest is not None:
+            return self.agent_digest
+        from .. import agent  # here: the guards never ask
+
+        return agent.digest()
 
     @property
     def clock(self) -> Clock:

@@ -124,7 +124,7 @@ def _look(host: Host) -> dict[str, t.Any]:
     return {
         "record": record.to_dict() if record is not None else None,
         "in_flight": record is not None and record.in_flight,
-        "agent": {"installed": bool(installed), "digest": installed, "wanted": agent.digest()},
+        "agent": {"installed": bool(installed), "digest": installed, "wanted": host.wanted_agent},
         "engine": engine.to_dict() if engine is not None else {"unit": unit},
         "dropin": {
             "path": str(dropin),

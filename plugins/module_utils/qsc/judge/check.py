@@ -28,7 +28,7 @@ from .frame import Frame
 from .impact import Tally
 from .loss import Seen, StreamInfo, lost_between
 from .options import SEQUENTIAL, MonitorOptions
-from .stream import PAGE, StreamGone, StreamTooLarge, Telemetry
+from .stream import StreamGone, StreamTooLarge, Telemetry
 from .summary import (
     EnsembleFigures,
     ModelFigures,
@@ -40,6 +40,7 @@ from .summary import (
     percent,
 )
 from .table import Table
+from .wire import PAGE
 
 MOST_BYTES = 64 << 20
 """Bytes one check reads at most: 4,000 of the largest entries that are decoded, or 50,000 real ones."""

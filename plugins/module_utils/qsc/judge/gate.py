@@ -22,9 +22,10 @@ from .frame import HISTORY, Frame
 from .impact import Impact, Tally
 from .loss import clock_skew, lost_entries
 from .options import CANARY, SEQUENTIAL, GateOptions
-from .stream import PAGE, StreamReader, StreamTooLarge
+from .stream import StreamReader, StreamTooLarge
 from .summary import EnsembleFigures, ModelFigures, Summary, ensemble_figures, model_figures
 from .table import Table, table_of
+from .wire import PAGE
 
 PASSED, FAILED, COLLECTED = 0, 2, 3
 

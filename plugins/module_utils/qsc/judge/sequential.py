@@ -46,8 +46,9 @@ from .fold import RECENT_DECISIONS, RECENT_S, Fold
 from .frame import HISTORY, Frame, blocks_of, learn
 from .loss import Seen, StreamInfo, lost_between
 from .options import GateOptions, MonitorOptions
-from .stream import PAGE, Telemetry
+from .stream import Telemetry
 from .summary import ModelSummary, ensemble_figures, known, model_figures, percent
+from .wire import PAGE
 
 MOST_AT_ONCE = 20_000
 """Entries of the stream one check reads at most; what is left is the next one's."""

@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The telemetry stream: the only place that talks to Redis. redis-py is imported when a connection is made, not before.
+"""The telemetry stream: what is asked of Redis, and what its answers and failures mean. The connection is ``wire``'s.
 
 Nothing here writes. Every call is bounded: a page holds at most 1,000 entries, a reply ``MOST_REPLY`` bytes, a socket
 operation takes at most ``timeout_s``; all operations of a reader together ``budget_s`` and ``budget_bytes``. Commands
@@ -11,29 +11,22 @@ used: XINFO STREAM, XREVRANGE, XREAD, TIME.
 
 from __future__ import annotations
 
-import socket
 import time
 import typing as t
 
 from ..errors import BadInput, TelemetryError
 from ..verdict import printable
-from . import tls
 from .connection import Connection
 from .cutover import ZERO, StreamId
-from .decisions import MOST_BYTES, Fields
+from .decisions import Fields
 from .loss import StreamInfo
+from .wire import PAGE, Answered, Denied, Meter, TimedOut, TooMuch, Wire, WireError, wire_to
 
-PAGE = 1000
 TRIES = 3
 PAUSE_S = 0.1
 BUDGET_S = 300.0
-MOST_REPLY = PAGE * MOST_BYTES
-"""Bytes: a page full of the largest entries that are decoded. redis-py would take any size into memory first."""
 BUDGET_BYTES = 1 << 31
 """Bytes of all replies of one reader: more than a million real entries."""
-
-MISSING_LIBRARY = "the Python library redis is not installed"
-MISSING_LIBRARY_REMEDY = "Install python3-redis (Debian, Ubuntu, Fedora) or run: pip install redis"
 
 
 class StreamGone(TelemetryError):
@@ -115,17 +108,17 @@ class StreamReader:
         self.stream = stream
         self._match = wanted_fields(match)
         self._budget_s = budget_s
-        self._meter = _Meter(budget_bytes)
+        self._meter = Meter(budget_bytes)
         self._end: float | None = None
-        self._client: t.Any = None
+        self._wire: Wire | None = None
         self.scanned = 0
         self.reached = ZERO
 
     def close(self) -> None:
         """Give the connection back."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     def __enter__(self) -> StreamReader:
         return self
@@ -225,12 +218,12 @@ class StreamReader:
 
     def _call(self, *command: t.Any) -> t.Any:
         """One command, tried again when the connection broke; a time-out is not tried again, it was waited for."""
-        if self._client is None:
-            self._client = _client(self.connection, self._meter)
+        if self._wire is None:
+            self._wire = wire_to(self.connection, self._meter)
         if self._end is None:
             self._end = time.monotonic() + self._budget_s
-        from redis import exceptions  # here, not above: the import takes 0.1 s and needs the library
-
+        # What trickles in may take its socket's time-out once more, no longer.
+        self._meter.until = self._end + self.connection.timeout_s
         for attempt in range(1, TRIES + 1):
             if time.monotonic() > self._end:
                 raise TelemetryError(
@@ -238,35 +231,31 @@ class StreamReader:
                     remedy="Look at its load, or give a later cutover or a smaller max_events.",
                     transient=True,
                 )
-            self._meter.reply = 0
+            self._meter.begin()
             try:
-                return self._client.execute_command(*command)
-            except _TooMuch as error:
+                return self._wire.call(*command)
+            except TooMuch as error:
                 self.close()  # the rest of the reply is never read
                 raise StreamTooLarge(
                     f"{self._where} answers {command[0]} of {self.stream!r} with too much: {error}",
                     remedy="Look at who writes the stream, and how large its entries are.",
                 ) from error
-            except exceptions.TimeoutError as error:
+            except TimedOut as error:
                 raise self._slow(command[0], error) from error
-            except exceptions.AuthenticationError as error:
+            except Denied as error:
                 raise self._denied(error) from error
-            except (exceptions.BusyLoadingError, exceptions.ReadOnlyError, exceptions.ConnectionError) as error:
-                broken: Exception = error
-            except exceptions.ResponseError as error:
+            except Answered as error:
                 raise self._answered(error) from error
-            except (OSError, ValueError, exceptions.RedisError) as error:
+            except WireError as error:
                 broken = error
-            if _is_time_out(broken):
-                raise self._slow(command[0], broken) from broken
-            if _is_denied(broken):
-                raise self._denied(broken) from broken
             if attempt < TRIES:
                 time.sleep(PAUSE_S * attempt)  # a server that restarts refuses connections for a moment
         raise self._down(broken) from broken
 
-    def _slow(self, command: str, error: BaseException) -> TelemetryError:
-        if "handshake" in f"{error} {error.__cause__ or error.__context__}":
+    def _slow(self, command: str, error: TimedOut) -> TelemetryError:
+        if error.handshake:
+            from . import tls
+
             message, remedy = tls.silent(self.connection)
             return TelemetryError(f"{self._where}: {message}", remedy=remedy, transient=True)
         return TelemetryError(
@@ -277,9 +266,12 @@ class StreamReader:
 
     def _down(self, error: Exception) -> TelemetryError:
         text = printable(str(error), 200)
-        explained = tls.explain(text, self.connection) if self.connection.tls else None
-        if explained is not None:
-            return TelemetryError(f"{self._where}: {explained[0]}", remedy=explained[1])
+        if self.connection.tls:
+            from . import tls
+
+            explained = tls.explain(text, self.connection)
+            if explained is not None:
+                return TelemetryError(f"{self._where}: {explained[0]}", remedy=explained[1])
         return TelemetryError(
             f"{self._where} cannot be reached: {text}",
             remedy="Start Redis there, or correct login_host, login_port, login_unix_socket or tls.",
@@ -302,8 +294,6 @@ class StreamReader:
             )
         if "WRONGTYPE" in text or "wrong kind" in text:
             return StreamGone(f"{self.stream!r} on {self._where} is not a stream", remedy="Correct stream and db.")
-        if "NOAUTH" in text or "WRONGPASS" in text or "invalid username-password" in text or "invalid password" in text:
-            return self._denied(error)
         if "NOPERM" in text or "no permissions" in text:
             return TelemetryError(
                 f"{self._where} does not let user {self.connection.login_user or 'default'!r} read "
@@ -311,116 +301,6 @@ class StreamReader:
                 remedy=f"Allow it: ACL SETUSER <user> %R~{self.stream} +xinfo|stream +xrevrange +xread +time",
             )
         return TelemetryError(f"{self._where} answers: {text}", transient="LOADING" in text or "BUSY" in text)
-
-
-def _is_time_out(error: BaseException) -> bool:
-    """redis-py wraps some time-outs in its ConnectionError."""
-    return isinstance(error.__cause__ or error.__context__, socket.timeout)
-
-
-def _is_denied(error: BaseException) -> bool:
-    return any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "invalid username-password", "invalid password"))
-
-
-class _TooMuch(Exception):
-    """More bytes than the meter allows."""
-
-
-class _Meter:
-    """Counts bytes as they arrive: those of one ``reply``, and all of them."""
-
-    def __init__(self, budget: int) -> None:
-        self.reply = 0
-        self._left = budget
-        self._budget = budget
-
-    def take(self, count: int) -> None:
-        """Note what was received. Raises _TooMuch."""
-        self.reply += count
-        self._left -= count
-        if self.reply > MOST_REPLY:
-            raise _TooMuch(f"one reply has more than {MOST_REPLY} bytes")
-        if self._left < 0:
-            raise _TooMuch(f"more than {self._budget} bytes would have to be read")
-
-
-class _MeteredSocket:
-    """A socket whose every received byte is counted before redis-py keeps it."""
-
-    def __init__(self, plain: t.Any, meter: _Meter) -> None:
-        self._plain = plain
-        self._meter = meter
-
-    def __getattr__(self, name: str) -> t.Any:
-        return getattr(self._plain, name)
-
-    def recv(self, *arguments: t.Any) -> bytes:
-        data: bytes = self._plain.recv(*arguments)
-        self._meter.take(len(data))
-        return data
-
-    def recv_into(self, *arguments: t.Any) -> int:
-        count: int = self._plain.recv_into(*arguments)
-        self._meter.take(count)
-        return count
-
-
-def _metered(kind: t.Any, meter: _Meter) -> t.Any:
-    """A connection class of redis-py's whose sockets are metered."""
-
-    class Metered(kind):  # type: ignore[misc]
-        def _connect(self) -> t.Any:
-            return _MeteredSocket(super()._connect(), meter)
-
-    return Metered
-
-
-def _client(connection: Connection, meter: _Meter) -> t.Any:
-    """A redis-py client (3.5 to 8) that decodes nothing and does not try again by itself."""
-    try:
-        import redis
-    except ImportError as error:
-        raise TelemetryError(MISSING_LIBRARY, remedy=MISSING_LIBRARY_REMEDY) from error
-    options: dict[str, t.Any] = {
-        "db": connection.db,
-        "username": connection.login_user or None,
-        "password": connection.login_password or None,
-        "socket_timeout": connection.timeout_s,
-        "socket_connect_timeout": connection.timeout_s,
-    }
-    if connection.login_unix_socket:
-        options["unix_socket_path"] = connection.login_unix_socket
-    else:
-        options.update(host=connection.login_host, port=connection.login_port)
-        if connection.tls:
-            tls.check_files(connection)
-            options.update(
-                ssl=True,
-                ssl_cert_reqs="required" if connection.validate_certs else "none",
-                ssl_check_hostname=connection.validate_certs,
-                ssl_ca_certs=connection.ca_certs or None,
-                ssl_certfile=connection.client_cert_file or None,
-                ssl_keyfile=connection.client_key_file or None,
-            )
-    try:
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-    except ImportError:  # redis-py 3.5 does not try again by itself
-        pass
-    else:
-        options["retry"] = Retry(NoBackoff(), 0)
-    if int(redis.__version__.split(".")[0]) >= 5:
-        options["protocol"] = 2
-    client = redis.Redis(**options)
-    client.connection_pool.connection_class = _metered(client.connection_pool.connection_class, meter)
-    for command in ("XINFO STREAM", "XINFO", "XREVRANGE", "XREAD", "TIME"):
-        # The raw reply: redis-py's own form costs twice the time and loses a field that stands twice in an entry.
-        client.set_response_callback(command, _raw)
-    return client
-
-
-def _raw(reply: t.Any, **_options: t.Any) -> t.Any:
-    return reply
 
 
 def _bytes(value: t.Any) -> bytes:
