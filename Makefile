@@ -51,7 +51,7 @@ demo: venv ## a canary from gate to rollback on a real host of its own
 
 defects: venv ## put defects into the code; every one must turn a test red
 	@tests/tools/bootstrap $(PACKAGES) $(HOST_PACKAGES)
-	@$(RUN) --only defects $(RUN_FLAGS)
+	@$(RUN) --full --only defects $(RUN_FLAGS)
 
 fuzz: .venv-fuzz/.ready ## fuzz the readers of hostile data, FUZZ_SECONDS=60 for each
 	@$(TIMED) $@ .venv-fuzz/bin/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS)

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tests" / "hosts"))
 
 from qsc_hosts.errors import HostsError  # noqa: E402
 from qsc_hosts.inventory import inventory as inventory_text  # noqa: E402
-from qsc_hosts.machine import Host, wait_until  # noqa: E402
+from qsc_hosts.machine import PATIENCE, Host, wait_until  # noqa: E402
 
 UNIT = "quantum-ai_engine.service"
 DROPIN = f"/etc/systemd/system/{UNIT}.d/qsc_canary.conf"
@@ -44,8 +44,8 @@ FAST: dict[str, t.Any] = {
     "qsc_canary_monitor_hours": 600 / 3600,
     "qsc_canary_stability_seconds": 1,
     "qsc_canary_arming_timeout_seconds": 180,  # a busy machine; who waits for its end asks for less
-    "qsc_canary_stale_after": 4,
-    "qsc_canary_limits": {"start_grace": 4},
+    "qsc_canary_stale_after": 10,
+    "qsc_canary_limits": {"start_grace": 10},
     "qsc_canary_required_checks": 0.6,
     "qsc_canary_breaker_rollbacks": 0,
 }
@@ -118,7 +118,7 @@ def play(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             check=False,
         )
     finally:
@@ -132,7 +132,7 @@ def at_a_terminal(playbook: str, host: Host, **extra: t.Any) -> t.Iterator[Termi
     inventory = write_inventory([host])
     command = _command(playbook, {**FAST, **last_violated(host), **extra}, inventory, ())
     try:
-        with Terminal(command, cwd=ROOT, env=environment(TERM="xterm")) as terminal:
+        with Terminal(command, cwd=ROOT, env=environment(TERM="xterm"), patience=PATIENCE) as terminal:
             yield terminal
     finally:
         os.unlink(inventory)
@@ -180,7 +180,7 @@ class RunningPlay:
     def end(self, timeout: float = 120) -> Play:
         """Wait for its end."""
         try:
-            self.process.wait(timeout)
+            self.process.wait(timeout * PATIENCE)
         finally:
             if self.process.poll() is None:
                 self.signal(signal.SIGKILL)

@@ -25,10 +25,14 @@ _COLUMNS = 250
 
 
 class Terminal:
-    """The command on its terminal: the leader of a session, in the foreground, as a shell has it."""
+    """The command on its terminal: the leader of a session, in the foreground, as a shell has it.
 
-    def __init__(self, command: t.Sequence[str], *, cwd: Path, env: t.Mapping[str, str]) -> None:
+    ``patience``: how much longer than its time-outs is waited.
+    """
+
+    def __init__(self, command: t.Sequence[str], *, cwd: Path, env: t.Mapping[str, str], patience: float = 1) -> None:
         self._begin = time.monotonic()
+        self._patience = patience
         self._read = bytearray()
         self._seen = 0
         self.moments: list[tuple[float, int]] = []
@@ -66,7 +70,7 @@ class Terminal:
 
     def wait_for(self, text: str, timeout: float = 60) -> None:
         """Read on until ``text`` has come after what was waited for before."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * self._patience
         while not self._came(text.encode()):
             if not self._more(end):
                 raise AssertionError(f"{text!r} did not come:\n{self.output}")
@@ -78,7 +82,7 @@ class Terminal:
         line being cleared, so that one is pressed until then.
         """
         self.wait_for(prompt, timeout)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 20 * self._patience
         while not self._came(_CLEARED):
             if time.monotonic() >= end:
                 raise AssertionError(f"nobody reads the answer to {prompt!r}:\n{self.output}")
@@ -92,11 +96,11 @@ class Terminal:
 
     def end(self, timeout: float = 120) -> int:
         """Read to the end; the exit code, negative for a signal."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * self._patience
         while self._more(end):
             pass
         if time.monotonic() >= end:
-            raise AssertionError(f"no end after {timeout} s:\n{self.output}")
+            raise AssertionError(f"no end after {timeout * self._patience} s:\n{self.output}")
         _pid, status = os.waitpid(self._pid, 0)
         self._pid = 0
         return os.waitstatus_to_exitcode(status)

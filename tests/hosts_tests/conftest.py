@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from qsc_hosts import fleet
+from qsc_hosts.machine import PATIENCE
 
 from helpers.plays import WORKER, Host, enough_telemetry, play, quick_engine
 
@@ -71,5 +72,7 @@ CLEAN = """
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Plays and monitored runs take longer than a test elsewhere may."""
     for item in items:
-        if "hosts_tests" in item.nodeid and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(400))
+        if "hosts_tests" in item.nodeid:
+            marker = item.get_closest_marker("timeout")
+            quiet_s = 400 if marker is None else marker.args[0]
+            item.add_marker(pytest.mark.timeout(PATIENCE * quiet_s), append=False)

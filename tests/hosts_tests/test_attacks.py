@@ -52,6 +52,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_setuid_program_in_place_of_the_weights_file_never_becomes_roots(active: Host) -> None:
     host, now = active, record(active)
     as_user(host, "quantum", f"rm {WEIGHTS}; cp /usr/bin/id {WEIGHTS}; chmod 6755 {WEIGHTS}; rm -rf /tmp/qsc-caught")
@@ -91,6 +92,7 @@ def test_neither_a_fifo_for_a_verdict_nor_a_link_for_the_folder_keeps_the_host_f
         host.run(f"rm -rf {MONITOR}/verdict.json {MONITOR}/reports")
 
 
+@pytest.mark.slow
 def test_a_fifo_in_place_of_the_weights_file_is_set_aside_by_the_unit(active: Host) -> None:
     """In the unit's sandbox, in a home folder, which is closed to it otherwise."""
     host, now = active, record(active)

@@ -190,6 +190,7 @@ def test_a_canary_that_goes_bad_leads_to_the_rollback_node_and_the_baseline(awx:
     awx.assert_nothing_secret()
 
 
+@pytest.mark.slow
 def test_without_the_credential_the_gate_refuses_and_nothing_follows(awx: Awx, data: dict[str, t.Any]) -> None:
     """The password comes from the credential and from nowhere else."""
     awx.host.run("redis-cli | grep -qx OK", stdin=f"ACL SETUSER {REDIS_USER} resetpass >another\n")

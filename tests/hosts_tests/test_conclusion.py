@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from helpers.plays import Host, await_state, enough_telemetry, entries, play, process_variables, record
 
 SHORT = 45 / 3600
@@ -66,6 +68,7 @@ def test_missing_checks_are_not_safe(host: Host) -> None:
 PATIENT = {"qsc_canary_stale_after": 600, "qsc_canary_limits": {"start_grace": 600}}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_never_judged_is_not_safe(host: Host) -> None:
     """The canary says nothing at all, and every limit that would notice is wide open: nothing judged is not safe."""
     host.engine("mode", "silent", "when=canary", "after=0")
@@ -84,6 +87,7 @@ def test_too_few_decisions_are_not_safe(host: Host) -> None:
     assert "decisions were judged, 200 are needed" in ended["reason"]
 
 
+@pytest.mark.slow
 def test_waiting_too_long_is_inconclusive(host: Host) -> None:
     host.engine("mode", "silent", "when=canary", "after=1")
     canary = _activate(host, qsc_canary_max_wait=6, qsc_canary_monitor_hours=1, **PATIENT)
@@ -92,12 +96,13 @@ def test_waiting_too_long_is_inconclusive(host: Host) -> None:
     assert "of 200 decisions after" in ended["reason"]
 
 
+@pytest.mark.slow
 def test_status_wait_is_not_safe(host: Host) -> None:
     """No rule is violated, but hard disagreement is not below its limit either: that is WAIT, and WAIT is not GO."""
     host.engine("mode", "agreement_low")
     host.run("systemctl restart quantum-ai_engine.service")
     enough_telemetry(host)
-    limits = {"start_grace": 4, "min_agreement": 30, "max_hard_disagree": 0}
+    limits = {"start_grace": 10, "min_agreement": 30, "max_hard_disagree": 0}
     canary = _activate(host, qsc_canary_limits=limits)
     ended = await_state(host, "rolled_back", timeout=90)
     assert (ended["id"], ended["outcome"]) == (canary, "inconclusive")

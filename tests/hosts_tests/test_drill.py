@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 
+from helpers.forms import cases
 from helpers.plays import UNIT, Host, fingerprint, ledger, play, process_variables, record
 
 LEFT = """
@@ -138,12 +139,10 @@ DEFECTS: dict[str, tuple[str, str, str, str]] = {
 
 
 # Each shows another first failed step; the two that take longest run in the full form.
-SLOW = ("nothing hears the monitor", "the rollback cannot read the engine's process")
+FAST = ("the drop-in has no effect", "the rollback only says that it is done", "the watchdog does not look")
 
 
-@pytest.mark.parametrize(
-    "defect", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in DEFECTS]
-)
+@pytest.mark.parametrize("defect", cases(DEFECTS, FAST))
 def test_a_defect_is_found_and_named(host: Host, defect: str) -> None:
     plant, undo, step, reason = DEFECTS[defect]
     before, lines = fingerprint(host, everything=True), ledger(host)
@@ -195,7 +194,7 @@ def test_ended_by_a_signal(host: Host) -> None:
     assert fingerprint(host, everything=True) == before
 
 
-@pytest.mark.parametrize("then", ["the next drill", "the timer"])
+@pytest.mark.parametrize("then", cases(["the next drill", "the timer"], ["the timer"]))
 def test_killed_in_the_middle(host: Host, then: str) -> None:
     """Nothing of it acts on the engine; what it left is removed by whoever comes first."""
     before = fingerprint(host)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from qsc_hosts.errors import HostsError
 
 from helpers.plays import (
@@ -58,6 +59,7 @@ def test_a_run_goes_on_after_a_reboot(host: Host) -> None:
     assert process_variables(host) == {}
 
 
+@pytest.mark.slow
 def test_what_was_changed_while_the_host_was_down_does_not_go_on(host: Host) -> None:
     canary = activate(host, qsc_canary_on_reboot="resume")
     host.wait("a first check", "grep -q '\"checks_done\": [1-9]' /var/lib/qsc_canary/monitor/verdict.json", timeout=30)
@@ -115,6 +117,7 @@ def test_a_frozen_host_takes_no_canary(host: Host) -> None:
         host.run("rm -f /etc/qsc_canary/freeze")
 
 
+@pytest.mark.slow
 def test_a_model_that_always_comes_back_is_refused(host: Host) -> None:
     extra = {"qsc_canary_breaker_rollbacks": 1, "qsc_canary_breaker_hours": 24}
     host.engine("faults", "ack=garbage")

@@ -102,7 +102,11 @@ def test_they_stand_around_each_restart(hooked: Host) -> None:
     ("then", "words"),
     [
         ("echo no exchange; exit 3\n", "the pre-restart hook failed with status 3 (no exchange)"),
-        ("sleep 600 &\nsleep 601\n", "the pre-restart hook did not end within 4 s and was stopped"),
+        pytest.param(
+            "sleep 600 &\nsleep 601\n",
+            "the pre-restart hook did not end within 4 s and was stopped",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["fails", "hangs"],
 )
@@ -138,7 +142,7 @@ def test_hooks_that_fail_or_hang_stop_no_rollback(hooked: Host) -> None:
 
 @pytest.mark.slow
 def test_what_a_killed_play_has_paused_goes_on(hooked: Host) -> None:
-    running = RunningPlay("activate", hooked, model="patchtst", **HOOKS, qsc_canary_arming_timeout_seconds=20)
+    running = RunningPlay("activate", hooked, model="patchtst", **HOOKS, qsc_canary_arming_timeout_seconds=40)
     running.wait_for("TASK [qsc.canary.qsc_canary : Restart the engine]", timeout=180)
     running.signal(signal.SIGKILL)
     running.end()
@@ -179,6 +183,7 @@ def test_an_engine_that_reloads_is_not_restarted_on_the_way_in(hooked: Host) -> 
     assert not hooked.exists(DROPIN)
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_take_part_in_a_reload_goes_back(hooked: Host) -> None:
     before = _pid(hooked)
     done = play(

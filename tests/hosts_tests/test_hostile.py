@@ -10,6 +10,8 @@ import base64
 import json
 import typing as t
 
+import pytest
+
 from helpers.hostile import ENTRIES, NAMES, Fields, told
 from helpers.plays import DROPIN, Host, await_state, entries, play, process_variables, record
 from helpers.telemetry import STREAM, healthy, vote
@@ -81,6 +83,7 @@ def test_a_flooded_stream_ends_in_a_proven_rollback_within_the_bounds(host: Host
     assert "<script>" not in page
 
 
+@pytest.mark.slow
 def test_a_monitor_that_hits_its_memory_bound_ends_the_run(host: Host) -> None:
     done = play("activate", host, model="patchtst")
     assert done.rc == 0, done.output

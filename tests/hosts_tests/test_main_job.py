@@ -42,6 +42,7 @@ def test_check_and_diff_show_the_dropin_and_change_nothing(host: Host) -> None:
     assert host.run("systemctl is-active qsc-monitor.timer", check=False).stdout.strip() == "inactive"
 
 
+@pytest.mark.slow
 def test_dry_run_shows_gate_and_weights_and_changes_nothing(host: Host) -> None:
     before, logged = fingerprint(host), len(ledger(host))
     done = play("activate", host, model="patchtst", dry_run=True)
@@ -51,6 +52,7 @@ def test_dry_run_shows_gate_and_weights_and_changes_nothing(host: Host) -> None:
     assert len(ledger(host)) == logged
 
 
+@pytest.mark.slow
 def test_collection_is_never_eligible(host: Host) -> None:
     before = fingerprint(host)
     done = play("activate", host, model="patchtst", mode="collection")

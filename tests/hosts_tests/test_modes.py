@@ -15,14 +15,11 @@ import typing as t
 import pytest
 from engine.modes import MODES_ON_HOSTS, expected
 
+from helpers.forms import cases
 from helpers.plays import UNIT, Host, await_state, entries, fingerprint, play, process_variables, record
 
-# One mode for each code, and for each way to it that takes another path; the others run in the full form.
-FAST = (
-    "action_collapse", "dead_zone", "flat_predictions", "narrow_range", "constant_output", "nan_confidence",
-    "lower_case_action", "no_breakdown", "fallback_source", "agreement_low", "hard_disagree", "canary_absent",
-    "canary_shadow", "silent", "truncation",
-)  # fmt: skip
+# A rule of the model, one of the ensemble, a decision that cannot be read, a canary that is gone, a stream that is.
+FAST = ("action_collapse", "hard_disagree", "nan_confidence", "canary_absent", "silent", "truncation")
 
 # What a person sees of a violation: the measured value beside its limit.
 NEEDS_MEASURED = {
@@ -30,10 +27,6 @@ NEEDS_MEASURED = {
     "hard_disagree", "not_really_running",
 }  # fmt: skip
 STREAM = "quantum:stream:trade.intent"
-
-
-def _cases() -> list[t.Any]:
-    return [mode if mode in FAST else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES_ON_HOSTS]
 
 
 def _visible_at(host: Host, since: str, number: int) -> float:
@@ -45,7 +38,7 @@ def _visible_at(host: Host, since: str, number: int) -> float:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mode", _cases())
+@pytest.mark.parametrize("mode", cases(MODES_ON_HOSTS, FAST))
 def test_a_bad_canary_ends_at_a_proven_baseline(
     host: Host, mode: str, record_property: t.Callable[[str, object], None]
 ) -> None:

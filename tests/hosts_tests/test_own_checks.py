@@ -120,6 +120,7 @@ def test_a_spent_exposure_budget_ends_the_run_as_terminated(
     assert 60_000 <= spent < 120_000, "it ended with the check that counted it"
 
 
+@pytest.mark.slow
 def test_a_model_that_is_retrained_ends_the_run_as_inconclusive(host_with_checks: Host) -> None:
     host = host_with_checks
     done = play("activate", host, model="patchtst", **OWN, qsc_canary_inconclusive="hold")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from helpers.forms import cases
 from helpers.plays import DROPIN, Host, entries, play, process_variables, record
 
 CASES = {
@@ -19,11 +20,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", cases(CASES, ("ignores its environment", "dies at start")))
 def test_an_engine_without_proof_is_not_activated(host: Host, name: str) -> None:
     faults, reason = CASES[name]
     host.engine("faults", *faults)
-    done = play("activate", host, model="patchtst", qsc_canary_arming_timeout_seconds=20)
+    done = play("activate", host, model="patchtst", qsc_canary_arming_timeout_seconds=40)
     assert done.rc != 0
     text = done.flat()
     assert reason in text, done.output
@@ -40,13 +41,14 @@ def test_an_engine_without_proof_is_not_activated(host: Host, name: str) -> None
 def test_an_unproven_engine_can_be_accepted_and_is_shown(host: Host) -> None:
     host.engine("faults", "ack=none")
     done = play(
-        "activate", host, model="patchtst", qsc_canary_accept_unproven=True, qsc_canary_arming_timeout_seconds=20
+        "activate", host, model="patchtst", qsc_canary_accept_unproven=True, qsc_canary_arming_timeout_seconds=40
     )
     assert done.rc == 0, done.output
     assert "NOT PROVEN" in done.output
     assert record(host)["effective"] == "unproven"
 
 
+@pytest.mark.slow
 def test_published_weights_are_a_proof(host: Host) -> None:
     host.engine("faults", "ack=none")
     host.engine("set", "publish_weights=true")

@@ -121,6 +121,7 @@ def test_a_yes_activates_and_shows_the_first_checks_as_they_happen(host: Host) -
     assert (ended["trigger"], ended["reason"]) == ("manual", "...")
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_meanwhile_fails_the_play_with_the_reason(host: Host) -> None:
     enough_telemetry(host)
     host.engine("mode", "dead_zone", "when=canary", "rate=100")

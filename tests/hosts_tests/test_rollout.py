@@ -108,6 +108,7 @@ def test_a_step_at_a_time_and_what_holds_it_back(host: Host) -> None:
     _leaves_alone(host, 0, "waiting: canary", f"{quarter['id']} (patchtst at 25 %) is watched and not safe yet")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_stops_it_until_somebody_acknowledges(host: Host) -> None:
     host.run(f"rm -f {STATE}")

@@ -57,7 +57,7 @@ def test_an_extended_run_that_never_becomes_certain_goes_back(host: Host) -> Non
 
 
 def test_what_is_gross_ends_the_run_at_once(host: Host) -> None:
-    limits = {"start_grace": 4, "early_trip_seconds": 3}
+    limits = {"start_grace": 10, "early_trip_seconds": 3}
     # slowly enough that 200 decisions, from which on more time is asked for, take longer than the trip
     host.engine("mode", "one_action", "when=canary", "rate=8")
     _activate(host, qsc_canary_monitor_hours=1, qsc_canary_limits=limits)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from helpers.forms import cases
 from helpers.plays import DROPIN, UNIT, Host, await_state, entries, play, process_variables, record
 
 MASK = "/run/systemd/system.control"  # a unit whose file stands in /etc cannot be masked there
@@ -33,7 +34,10 @@ UNDO = {
 }
 
 
-@pytest.mark.parametrize("trigger", CASES)
+FAST = ("engine_down", "dropin_changed", "weights_changed", "timer_stopped", "telemetry_lost", "record_unreadable")
+
+
+@pytest.mark.parametrize("trigger", cases(CASES, FAST))
 def test_what_is_wrong_ends_the_run(host: Host, trigger: str) -> None:
     done = play("activate", host, model="patchtst", qsc_canary_redis_timeout=0.5)
     assert done.rc == 0, done.output

@@ -19,6 +19,9 @@ from .errors import HostsError
 from .setup import BUILD, CHECKOUT, environment, locked, podman
 
 BOOT_TIMEOUT_S = 60.0
+PATIENCE = 3
+"""Every time-out here is for a quiet machine, and is stretched by so much: what is awaited is a condition, and a
+deadline only ends what will never come."""
 
 
 def key() -> Path:
@@ -33,6 +36,7 @@ def key() -> Path:
 
 def wait_until(what: str, condition: Callable[[], bool], timeout_s: float, pause_s: float = 0.05) -> float:
     """Wait for a condition and return the seconds it took; a HostsError says what never came true."""
+    timeout_s *= PATIENCE
     started = time.monotonic()
     while True:
         if condition():
@@ -66,7 +70,7 @@ class Host:
         self, command: str, *, check: bool = True, timeout: float = 60, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root inside the host (through podman: it works while sshd does not)."""
-        done = self._podman_exec(["sh", "-c", command], timeout, stdin)
+        done = self._podman_exec(["sh", "-c", command], timeout * PATIENCE, stdin)
         if check and done.returncode != 0:
             raise HostsError(
                 f"{self.name}: {command!r} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}"
@@ -86,7 +90,7 @@ class Host:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             check=False,
         )
         if check and done.returncode != 0:
@@ -113,9 +117,9 @@ class Host:
 
     def wait(self, what: str, command: str, *, timeout: float = 30) -> float:
         """Wait until a shell command succeeds on the host, which asks itself again and again; return the seconds."""
-        started = time.monotonic()
+        started, wait_s = time.monotonic(), timeout * PATIENCE
         loop = f"""
-            end=$(( $(date +%s) + {timeout:.0f} ))
+            end=$(( $(date +%s) + {wait_s:.0f} ))
             until {{ {command}
             }} >/dev/null 2>&1; do
                 [ "$(date +%s)" -lt "$end" ] || exit 75
@@ -125,7 +129,7 @@ class Host:
         done = self.run(loop, check=False, timeout=timeout + 30)
         if done.returncode != 0:
             problem = f" ({done.stderr.strip()})" if done.stderr.strip() else ""
-            raise HostsError(f"{self.name}: {what} did not come true within {timeout:.0f} s{problem}")
+            raise HostsError(f"{self.name}: {what} did not come true within {wait_s:.0f} s{problem}")
         return time.monotonic() - started
 
     def engine(self, *arguments: str, unit: str = "quantum") -> str:
@@ -155,6 +159,7 @@ class Host:
 
     def wait_booted(self, timeout_s: float = BOOT_TIMEOUT_S) -> float:
         """Wait until systemd has finished its boot and ssh answers; return the seconds."""
+        timeout_s *= PATIENCE
         started = time.monotonic()
         # A question to systemd that waits is one process; asking again and again would slow the boot down.
         while True:
