@@ -431,3 +431,14 @@ def test_a_host_without_the_library_is_told_which_package(root, redis_server):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": path, "PATH": ""}
     )
     assert "python3-redis" in done.stderr
+
+
+def test_what_lies_before_the_beginning_is_not_asked_for(redis_server):
+    """Redis would walk the whole stream to say that there is nothing: 34 ms for 100,000 entries."""
+    publish(redis_server.client(), 5, start_ms=1000)
+    with reader(redis_server) as stream:
+        first = stream.info().first_id
+        redis_server.client().config_resetstat()
+        assert list(stream.newest(10, ZERO, first.previous())) == []
+        assert "xrevrange" not in calls(redis_server)
+        assert len(ids(stream.newest(10, ZERO, first))) == 1

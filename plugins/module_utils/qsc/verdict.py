@@ -32,7 +32,9 @@ _LAST_MOMENT = 1e11
 
 def printable(text: str, limit: int = 500) -> str:
     """``text`` without control characters (a terminal, a unit file or a log would act on them), cut to ``limit``."""
-    clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[: limit + 1])
+    clean = text[: limit + 1]
+    if not clean.isprintable():
+        clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in clean)
     return clean if len(clean) <= limit else clean[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

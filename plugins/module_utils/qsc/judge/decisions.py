@@ -105,11 +105,7 @@ class _Untrusted(ValueError):
 def parse(entry_id: StreamId, fields: Fields, dialect: Dialect) -> Decision:
     """Read one entry. ``fields`` are (name, value) pairs in bytes, as the stream holds them."""
     try:
-        payload, breakdown, event = _breakdown(fields)
-        found = _decision(entry_id, breakdown, dialect, hash(payload))
-        return found._replace(
-            symbol=_symbol(event.get("symbol")), side=_side(event.get("side")), cents=_cents(event.get(POSITION_SIZE))
-        )
+        return _decision(entry_id, *_breakdown(fields), dialect)
     except _Untrusted as error:
         return _refused(entry_id, str(error))
     except RecursionError:
@@ -201,7 +197,7 @@ def _load(data: bytes) -> t.Any:
     # Every value stands after one of these: the time of a check is bounded by what it may decode, not by its bytes.
     if data.count(b",") + data.count(b"{") + data.count(b"[") > _MOST_VALUES:
         raise _Untrusted(f"payload has more than {_MOST_VALUES} values")
-    return json.loads(data, object_pairs_hook=_unique, parse_int=_bounded_int)
+    return _DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))  # as json.loads reads bytes
 
 
 def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
@@ -221,7 +217,13 @@ def _bounded_int(text: str) -> int:
     return int(text)
 
 
-def _decision(entry_id: StreamId, breakdown: dict[str, t.Any], dialect: Dialect, fingerprint: int) -> Decision:
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_bounded_int)
+"""Made once: ``json.loads`` would make one for each decision, and more slowly than it decodes."""
+
+
+def _decision(
+    entry_id: StreamId, payload: bytes, breakdown: dict[str, t.Any], event: dict[str, t.Any], dialect: Dialect
+) -> Decision:
     votes: dict[str, Vote] = {}
     blockers: list[Blocker] = []
     inactive: list[str] = []
@@ -247,18 +249,28 @@ def _decision(entry_id: StreamId, breakdown: dict[str, t.Any], dialect: Dialect,
             inactive.append(name)
         else:
             blockers.extend(vote)
-    return Decision(entry_id, votes, tuple(blockers), tuple(inactive), tuple(ignored), fingerprint)
+    return Decision(
+        entry_id,
+        votes,
+        tuple(blockers),
+        tuple(inactive),
+        tuple(ignored),
+        hash(payload),
+        _symbol(event.get("symbol")),
+        _side(event.get("side")),
+        _cents(event.get(POSITION_SIZE)),
+    )
 
 
 def _vote(model: str, said: t.Any) -> Vote | list[Blocker] | None:
     """The vote, or None for a model that did not predict, or what is wrong with it."""
     if not isinstance(said, dict):
         return [Blocker(INVALID_PAYLOAD, model, f"its entry is not an object but {type(said).__name__}")]
-    flags = [said.get(name) for name in ("inactive", "shadow")]
-    if not all(flag is None or isinstance(flag, bool) for flag in flags):
+    idle, shadow = said.get("inactive"), said.get("shadow")
+    if not (idle is None or isinstance(idle, bool)) or not (shadow is None or isinstance(shadow, bool)):
         # "false" is true to a careless reader: a flag that is not a boolean decides nothing.
-        return [Blocker(INVALID_PAYLOAD, model, f"inactive or shadow is not a boolean: {_show(flags)}")]
-    if flags[0]:
+        return [Blocker(INVALID_PAYLOAD, model, f"inactive or shadow is not a boolean: {_show([idle, shadow])}")]
+    if idle:
         return None
     blockers = []
     action = said.get("action")
@@ -272,7 +284,7 @@ def _vote(model: str, said: t.Any) -> Vote | list[Blocker] | None:
     source = said.get("model")
     source = printable(source, 64) if isinstance(source, str) else ""
     fallback = source.endswith(_FALLBACK_SOURCES)
-    return Vote(str(action), confidence[0], confidence[1], source, fallback, bool(flags[1]))
+    return Vote(str(action), confidence[0], confidence[1], source, fallback, bool(shadow))
 
 
 def normalized(value: t.Any) -> tuple[float, bool] | None:

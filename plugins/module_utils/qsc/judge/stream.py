@@ -111,6 +111,7 @@ class StreamReader:
         self._meter = Meter(budget_bytes)
         self._end: float | None = None
         self._wire: Wire | None = None
+        self._begins: StreamId | None = None
         self.scanned = 0
         self.reached = ZERO
 
@@ -133,9 +134,11 @@ class StreamReader:
             pairs = list(raw.items()) if isinstance(raw, dict) else list(zip(raw[::2], raw[1::2]))
             found = {_bytes(name): value for name, value in pairs}
             added, deleted = found.get(b"entries-added"), found.get(b"max-deleted-entry-id")
+            # It may begin later by now, never earlier; in an empty stream nothing lies before what comes next either.
+            self._begins = _entry_id(found[b"first-entry"])
             return StreamInfo(
                 length=int(found[b"length"]),
-                first_id=_entry_id(found[b"first-entry"]),
+                first_id=self._begins,
                 last_id=_entry_id(found[b"last-entry"]),
                 last_generated_id=StreamId.parse(_bytes(found[b"last-generated-id"])),
                 entries_added=None if added is None else int(added),
@@ -154,6 +157,8 @@ class StreamReader:
         found = 0
         low = after.next()
         high = until
+        if high is not None and self._begins is not None and high < self._begins:
+            return  # asked for what lies before its beginning Redis walks the whole stream
         while high is None or high >= low:
             count = PAGE if self._match or not limit else min(PAGE, limit - found)
             rows = self._call("XREVRANGE", self.stream, "+" if high is None else str(high), str(low), "COUNT", count)
