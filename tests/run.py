@@ -8,8 +8,8 @@
     tests/run.py --only unit,hosts    some phases
     tests/run.py --list               the phases
 
-Every phase runs, also when another one fails. Two lanes run side by side: one computes, the other waits for test
-hosts. The whole output of a phase is in build/test/PHASE.log.
+Every phase runs, also when another one fails. What keeps all processors busy runs first and alone; then two lanes run
+side by side, one on test hosts, one beside them. The whole output of a phase is in build/test/PHASE.log.
 Exit code: 0 only when something ran and all of it passed.
 """
 
@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "tools"))
 
 from counting import Counts, from_junit, from_output
-from phases import RESULTS, ROOT, Phase, all_phases
+from phases import ALONE, RESULTS, ROOT, Phase, all_phases
 
 
 @dataclass
@@ -61,23 +61,21 @@ class Runner:
 
     def run(self) -> None:
         """Run all lanes to their end; an interrupt ends what runs and still reports."""
-        lanes: dict[str, list[Phase]] = {}
-        for phase in self.phases:
-            lanes.setdefault(phase.lane, []).append(phase)
-        threads = [threading.Thread(target=self._lane, args=(lane,), daemon=True) for lane in lanes.values()]
-        for thread in threads:
-            thread.start()
-        try:
+        for stage in stages(self.phases):
+            threads = [threading.Thread(target=self._lane, args=(lane,), daemon=True) for lane in stage]
             for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.5)
-        except KeyboardInterrupt:
-            self._stopping = True
-            self.say("run", "interrupted: ending what runs")
-            for process in list(self._running.values()):
-                end_group(process)
-            for thread in threads:
-                thread.join(30)
+                thread.start()
+            try:
+                for thread in threads:
+                    while thread.is_alive():
+                        thread.join(0.5)
+            except KeyboardInterrupt:
+                self._stopping = True
+                self.say("run", "interrupted: ending what runs")
+                for process in list(self._running.values()):
+                    end_group(process)
+                for thread in threads:
+                    thread.join(30)
 
     def _lane(self, phases: list[Phase]) -> None:
         for phase in phases:
@@ -146,6 +144,15 @@ class Runner:
             outcome.counts.failed.append(f"exit code {code} without a failed test")
         if outcome.counts.total == 0:
             outcome.counts.failed.append("no test ran")
+
+
+def stages(phases: list[Phase]) -> list[list[list[Phase]]]:
+    """The lanes that run side by side, stage after stage."""
+    lanes: dict[str, list[Phase]] = {}
+    for phase in phases:
+        lanes.setdefault(phase.lane, []).append(phase)
+    alone = lanes.pop(ALONE, [])
+    return [stage for stage in ([alone] if alone else [], list(lanes.values())) if stage]
 
 
 def end_group(process: subprocess.Popen[str]) -> None:

@@ -77,7 +77,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, command
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Refused
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install, systemd, units
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install, installed, systemd, units
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import published
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
 
@@ -95,7 +95,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
     else:
         settings, password = Settings.from_dict(module.params["settings"]), module.params["redis_password"]
-        action = install.plan if module.check_mode else install.install
+        action = installed.plan if module.check_mode else install.install
         changes = action(settings, password, paths)
     diff = [{"before": "", "after": "".join(f"{change}\n" for change in changes)}]
     if module.params["state"] == "present" and module.params["units"]:

@@ -249,7 +249,7 @@ def fingerprint(host: Host, unit: str = UNIT, *, everything: bool = False) -> di
             | sort -z | xargs -0 sha256sum | sha256sum)"
         echo "weights=$(sha256sum {BASELINE_FILE} {state}/weights.json {state}/baseline.json 2>/dev/null | sha256sum)"
         echo "record=$(sha256sum {state}/record.json 2>/dev/null)"
-        echo "run=$(ls /run/qsc_canary 2>/dev/null | grep -v -e lock -e watchdog.json | sort | tr '\\n' ' ')"
+        echo "run=$(ls /run/qsc_canary 2>/dev/null | grep -v -e lock -e watchdog.json -e boot_id | sort | tr '\\n' ' ')"
         echo "timer=$(systemctl is-active qsc-monitor.timer)"
     """
     return dict(line.split("=", 1) for line in host.run(script).stdout.splitlines() if "=" in line)

@@ -52,7 +52,6 @@ _OTHER_REDIS = "redis-server --port 6391 --requirepass right --daemonize yes --s
 _OTHER_GONE = (
     "redis-cli -p 6391 -a right --no-auth-warning shutdown nosave; truncate -s 0 /etc/qsc_canary/redis-password"
 )
-_LIBRARY = "/usr/lib/python3/dist-packages/redis"
 
 CASES: dict[str, Case] = {
     "unknown model": Case(
@@ -150,8 +149,8 @@ CASES: dict[str, Case] = {
     "redis library missing": Case(
         "Install python3-redis",
         {"qsc_canary_manage_packages": False},
-        before=f"mv {_LIBRARY} {_LIBRARY}.away",
-        after=f"mv {_LIBRARY}.away {_LIBRARY}",
+        before="cd /usr/lib/python3/dist-packages && mv redis redis.away && mv hiredis hiredis.away",
+        after="cd /usr/lib/python3/dist-packages && mv redis.away redis && mv hiredis.away hiredis",
     ),
     "stream too slow": Case("the stream is too slow to judge a run of", {"qsc_canary_monitor_hours": 4 / 3600}),
     "no host by group": Case("No host matched nosuch", {"qsc_canary_hosts": "nosuch"}),

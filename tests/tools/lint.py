@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from checkout import ROOT, checkout_files
 
-LIMIT_S = 180
+LIMIT_S = 600
 # Two at a time suit a machine with two cores.
 AT_ONCE = 2
 

@@ -18,8 +18,8 @@ PYTHON = str(ROOT / ".venv" / "bin" / "python")
 class Phase:
     """One phase.
 
-    lane: phases of one lane run one after the other, lanes run side by side. "work" keeps a processor busy, "hosts"
-    mostly waits for test hosts.  missing: what there should be to run and is not: always a failure.  command: empty
+    lane: phases of one lane run one after the other. Those of ``ALONE`` keep all processors busy and run first; the
+    other lanes run side by side.  missing: what there should be to run and is not: always a failure.  command: empty
     when nothing at all is there.
     junit: where pytest writes its report; None for programs that end with `N passed, N failed, N skipped`.
     """
@@ -33,8 +33,10 @@ class Phase:
     full_only: bool = False
 
 
+ALONE, BESIDE, ON_HOSTS = "alone", "beside", "hosts"
+WORKERS = 2
 HOSTS = 3
-"""Test hosts side by side, each with a worker of its own: a play mostly waits."""
+"""Test hosts side by side, each with a worker of its own: a play also waits."""
 
 
 def _pytest(
@@ -65,30 +67,30 @@ def _program(name: str, lane: str, path: str, limit_s: int, *arguments: str, ful
 def all_phases(*, full: bool) -> list[Phase]:
     """Every phase in the order of its lane."""
     more = ("--full",) if full else ()
-    molecule = _program("molecule", "work", "tests/tools/molecule_all.py", 2400)
+    molecule = _program("molecule", BESIDE, "tests/tools/molecule_all.py", 2400)
     if not any((ROOT / "molecule").glob("*/molecule.yml")):
         molecule = replace(molecule, command=(), missing="there is no molecule scenario")
     return [
-        _program("lint", "work", "tests/tools/lint.py", 600),
-        _pytest("unit", "work", ["tests/unit", "tests/property"], 1200, full=full, each_test=False),
-        _pytest("integration", "work", ["tests/integration"], 1200, full=full, each_test=False),
-        _pytest("awx", "work", ["tests/awx"], 900, full=full, each_test=False),
-        _program("sanity", "work", "tests/tools/sanity.py", 900),
-        _program("pythons", "work", "tests/tools/pythons.py", 1800, full_only=True),
-        _program("defects", "work", "tests/defects/run.py", 3600, *more),
+        _program("lint", ALONE, "tests/tools/lint.py", 900),
+        _pytest("unit", ALONE, ["tests/unit", "tests/property"], 2400, full=full, each_test=False, workers=WORKERS),
+        _pytest("integration", ALONE, ["tests/integration"], 1200, full=full, each_test=False, workers=WORKERS),
+        _pytest("awx", ALONE, ["tests/awx"], 900, full=full, each_test=False, workers=WORKERS),
+        _program("sanity", ALONE, "tests/tools/sanity.py", 900),
+        _program("pythons", ALONE, "tests/tools/pythons.py", 1800, full_only=True),
         # the quick cases of the matrix; the full form runs all of it as a phase of its own
         _pytest(
             "hosts",
-            "hosts",
+            ON_HOSTS,
             ["tests/hosts_tests"] if full else ["tests/hosts_tests", "tests/resilience"],
-            3600,
+            7200 if full else 3600,
             full=full,
             each_test=True,
             workers=HOSTS,
         ),
         replace(
-            _pytest("resilience", "hosts", ["tests/resilience"], 3600, full=True, each_test=True, workers=HOSTS),
+            _pytest("resilience", ON_HOSTS, ["tests/resilience"], 5400, full=True, each_test=True, workers=HOSTS),
             full_only=True,
         ),
-        molecule,  # in the lane that computes: beside the host tests it costs no time of its own
+        _program("defects", BESIDE, "tests/defects/run.py", 3600, *more),
+        molecule,
     ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import pkgutil
+import typing as t
+from pathlib import Path
 
 from .errors import QscError
 from .settings import Paths
@@ -37,6 +39,7 @@ FILES = (
     "guard/hooks.py",
     "guard/host.py",
     "guard/install.py",
+    "guard/installed.py",
     "guard/page.py",
     "guard/promotion.py",
     "guard/reconcile.py",
@@ -147,8 +150,20 @@ def sources() -> dict[str, bytes]:
 
 def digest() -> str:
     """The identity of the code: 16 hexadecimal digits of the SHA-256 over all names and contents."""
+    return _digest(sources())
+
+
+def digest_in(folder: Path) -> str:
+    """The same of the code that stands in a folder of the host, "" where a file of it is missing or cannot be read."""
+    try:
+        return _digest({name: (folder / name).read_bytes() for name in ("run.py", *(f"qsc/{name}" for name in FILES))})
+    except OSError:
+        return ""
+
+
+def _digest(files: t.Mapping[str, bytes]) -> str:
     total = hashlib.sha256()
-    for name, data in sorted(sources().items()):
+    for name, data in sorted(files.items()):
         total.update(f"{name}\0{len(data)}\0".encode())
         total.update(data)
     return total.hexdigest()[:16]

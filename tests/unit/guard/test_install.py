@@ -20,6 +20,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, ledge
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import record as records
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, RecordUnreadable, Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install as i
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import installed
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.ledger import Ledger, verify
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import OPERATOR_KEYS, Paths, Settings
 from helpers.samples import UNIT, make_record
@@ -41,13 +42,14 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 @pytest.fixture
 def few_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small package: these tests are about switching, not about its content."""
-    monkeypatch.setattr(agent, "sources", lambda: {"run.py": b"print(1)\n", "qsc/__init__.py": b""})
+    version(monkeypatch, 1)
 
 
 def version(monkeypatch: pytest.MonkeyPatch, number: int) -> str:
     """From now on the collection carries another version; its digest."""
     sources = {"run.py": f"print({number})\n".encode(), "qsc/__init__.py": b""}
     monkeypatch.setattr(agent, "sources", lambda: sources)
+    monkeypatch.setattr(agent, "FILES", ("__init__.py",))
     return agent.digest()
 
 
@@ -69,7 +71,7 @@ def test_install(paths: Paths, umask: int) -> None:
     """On a host whose root has a strict umask the monitor's user must still reach the code."""
     before = os.umask(umask)
     try:
-        planned = i.plan(SETTINGS, SECRET, paths)
+        planned = installed.plan(SETTINGS, SECRET, paths)
         assert not paths.prefix.exists(), "a plan changes nothing"
         assert i.install(SETTINGS, SECRET, paths) == planned
     finally:
@@ -118,7 +120,7 @@ def test_what_is_installed_runs(paths: Paths, clean_environment: dict[str, str])
 def test_twice(paths: Paths) -> None:
     i.install(SETTINGS, SECRET, paths)
     before = everything(paths)
-    assert i.plan(SETTINGS, SECRET, paths) == []
+    assert installed.plan(SETTINGS, SECRET, paths) == []
     assert i.install(SETTINGS, SECRET, paths) == []
     assert everything(paths) == before
 
@@ -161,18 +163,22 @@ def test_what_was_changed_by_hand_is_repaired(paths: Paths, case: str) -> None:
     change, sentence = CHANGES[case]
     i.install(SETTINGS, SECRET, paths)
     change(paths)
-    changes = i.plan(SETTINGS, SECRET, paths)
+    changes = installed.plan(SETTINGS, SECRET, paths)
     assert len(changes) == 1, changes
     assert sentence in changes[0]
     assert i.install(SETTINGS, SECRET, paths) == changes
-    assert i.plan(SETTINGS, SECRET, paths) == []
+    assert installed.plan(SETTINGS, SECRET, paths) == []
     assert mode(paths.password) == 0o600
     assert {name: (current(paths) / name).read_bytes() for name in agent.sources()} == agent.sources()
 
 
 @pytest.mark.usefixtures("few_files")
 def test_the_password_is_in_no_sentence(paths: Paths) -> None:
-    told = [*i.plan(SETTINGS, SECRET, paths), *i.install(SETTINGS, SECRET, paths), *i.plan(SETTINGS, "other", paths)]
+    told = [
+        *installed.plan(SETTINGS, SECRET, paths),
+        *i.install(SETTINGS, SECRET, paths),
+        *installed.plan(SETTINGS, "other", paths),
+    ]
     assert told
     assert SECRET not in "\n".join(told)
     assert [path for path in paths.prefix.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == [
@@ -181,7 +187,7 @@ def test_the_password_is_in_no_sentence(paths: Paths) -> None:
 
 
 @pytest.mark.parametrize("password", ["two\nlines", "nul\0"])
-@pytest.mark.parametrize("action", [i.plan, i.install])
+@pytest.mark.parametrize("action", [installed.plan, i.install])
 @pytest.mark.usefixtures("few_files")
 def test_a_password_of_two_lines(paths: Paths, password: str, action: t.Callable[..., object]) -> None:
     with pytest.raises(BadInput) as caught:
@@ -262,7 +268,7 @@ def test_a_full_disk_leaves_the_old_agent(paths: Paths, monkeypatch: pytest.Monk
     assert agent.installed_digest(paths) == first
     assert (paths.agent_root / "current" / "run.py").exists()
     i.install(SETTINGS, "", paths)
-    assert i.plan(SETTINGS, "", paths) == []
+    assert installed.plan(SETTINGS, "", paths) == []
 
 
 # --- uninstall
@@ -370,7 +376,7 @@ def test_the_settings_of_a_run_in_flight_do_not_change(tmp_path: Path, state: st
     paths = Paths(tmp_path)
     _with_a_run(paths, Settings(), state=state)
     other = Settings(connection={"login_port": 6380})
-    for action in (i.plan, i.install):
+    for action in (installed.plan, i.install):
         with pytest.raises(Refused, match="the settings of its guards cannot change now"):
             action(other, "secret", paths)
     assert Settings.load(paths.config).connection == {}
@@ -439,3 +445,14 @@ def test_the_code_comes_before_its_settings(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(i, "write_atomic", lambda path, *a, **k: (order.append(path.name), write(path, *a, **k)))
     i.install(Settings(), "secret", paths)
     assert order.index("code") < order.index("config.json")
+
+
+def test_what_is_compared_needs_no_code_but_its_digest(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that only asks carries a part of the package."""
+    i.install(SETTINGS, SECRET, paths)
+    wanted = agent.digest()
+    monkeypatch.setattr(agent, "sources", no_space)
+    assert installed.plan(SETTINGS, SECRET, paths, wanted) == []
+    assert installed.plan(SETTINGS, SECRET, paths, "0" * 16) == [f"agent {wanted} -> {'0' * 16}"]
+    (paths.agent_root / wanted / "qsc" / "verdict.py").unlink()
+    assert installed.plan(SETTINGS, SECRET, paths, wanted) == [f"agent {wanted} was changed by hand: repaired"]

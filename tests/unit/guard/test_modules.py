@@ -17,9 +17,9 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.qsc.canary.plugins.module_utils import _guard
-from ansible_collections.qsc.canary.plugins.module_utils.qsc import bundle
+from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, bundle
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import hooks, systemd
-from ansible_collections.qsc.canary.plugins.modules import qsc_agent
+from ansible_collections.qsc.canary.plugins.modules import qsc_agent, qsc_agent_info
 from helpers.machine import DIGEST, Machine
 from helpers.samples import BASELINE, CANARY, COLLAPSE
 
@@ -56,7 +56,7 @@ def run(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> t.Callable[..., Result]:
     """Run a module on the machine: run("qsc_canary", check=True, state="armed", ...)."""
-    for owner in (_guard, qsc_agent):
+    for owner in (_guard, qsc_agent, qsc_agent_info):
         monkeypatch.setattr(owner, "Paths", lambda: machine.paths)
     monkeypatch.delenv("SUDO_USER", raising=False)
 
@@ -463,10 +463,15 @@ def test_a_system_error_is_one_sentence(run: Run, machine: Machine) -> None:
 # --- qsc_agent
 
 
-def test_agent(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "ansible_collections.qsc.canary.plugins.module_utils.qsc.agent.sources", lambda: {"run.py": b""}
-    )
+@pytest.fixture
+def small_agent(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+    """An agent of one empty file: what it is does not matter here."""
+    monkeypatch.setattr(agent, "sources", lambda: {"run.py": b""})
+    monkeypatch.setattr(agent, "digest_in", lambda folder: folder.name if (folder / "run.py").exists() else "")
+
+
+@pytest.mark.usefixtures("small_agent")
+def test_agent(run: Run, machine: Machine) -> None:
     values = {"settings": settings(machine), "redis_password": SECRET}
     before = machine.files()
     planned = run("qsc_agent", check=True, diff=True, **values)
@@ -504,11 +509,49 @@ def test_agent_refused(run: Run, machine: Machine, values: dict[str, t.Any], wor
     assert machine.files() == before
 
 
+@pytest.mark.usefixtures("small_agent")
+def test_agent_info(run: Run, machine: Machine) -> None:
+    """What the installation would do, without its code; nothing once it has been done."""
+    values = {"settings": settings(machine), "redis_password": SECRET}
+    asked = {**values, "agent_digest": agent.digest(), "libraries": ["json"], "user": "root"}
+    before = machine.files()
+    found = run("qsc_agent_info", **asked)
+    assert machine.files() == before
+    assert (found.data["changed"], found.data["current"]) == (False, False)
+    done = run("qsc_agent", **values)
+    assert found.data["changes"] == done.data["changes"]
+    again = run("qsc_agent_info", **asked)
+    assert (again.data["current"], again.data["changes"]) == (True, [])
+    for other, says in (
+        ({"agent_digest": "0" * 16}, f"agent {agent.digest()} -> {'0' * 16}"),
+        ({"redis_password": "another"}, f"credential {machine.paths.password}"),
+        ({"libraries": ["json", "nosuchlibrary"]}, "library nosuchlibrary"),
+        ({"user": "nosuchuser"}, "user nosuchuser"),
+        ({"units": {"qsc-watchdog.timer": "[Timer]\n"}}, f"unit {machine.paths.units / 'qsc-watchdog.timer'}"),
+    ):
+        differs = run("qsc_agent_info", **{**asked, **other})
+        assert (differs.data["current"], differs.data["changed"]) == (False, False)
+        assert says in differs.data["changes"]
+        assert SECRET not in differs.output
+
+
+@pytest.mark.usefixtures("small_agent")
+def test_agent_info_refuses_what_the_installation_would(run: Run, machine: Machine) -> None:
+    values = {"settings": settings(machine), "redis_password": SECRET}
+    run("qsc_agent", **values)
+    record = machine.run_canary()
+    asked = {"settings": {**values["settings"], "interval_s": 77.0}, "agent_digest": agent.digest()}
+    result = run("qsc_agent_info", **asked)
+    assert result.failed
+    assert f"canary {record.id} is in flight" in result.data["msg"]
+
+
 def test_agent_needs_systemd(run: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd, "booted", lambda: False)
-    result = run("qsc_agent", settings=settings(machine))
-    assert result.failed
-    assert "not booted with systemd" in result.data["msg"]
+    for name, more in (("qsc_agent", {}), ("qsc_agent_info", {"agent_digest": "0123"})):
+        result = run(name, settings=settings(machine), **more)
+        assert result.failed
+        assert "not booted with systemd" in result.data["msg"]
 
 
 def test_agent_stays_while_a_canary_is_in_flight(run: Run, machine: Machine) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import (
     activation,
     history,
     install,
+    installed,
     promotion,
     reconcile,
     rollback,
@@ -489,7 +490,7 @@ def test_an_unknown_zone_is_an_error_and_no_step(make_machine: Make) -> None:
     for ask in (
         lambda: activation.arm(machine.host, machine.request()),
         lambda: reconcile.decided(machine.host, wanted(machine)),
-        lambda: install.plan(machine.host.settings, None, machine.paths),
+        lambda: installed.plan(machine.host.settings, None, machine.paths),
     ):
         with pytest.raises(BadInput, match="timezone=Europe/Berlim is not known on this host") as caught:
             ask()

@@ -25,6 +25,7 @@ class Systemctl:
         self.paths = paths
         self.calls: list[str] = []
         self.up: set[str] = set()
+        self.stale: set[str] = set()
 
     def __call__(self, *arguments: str, **_options: float) -> str:
         self.calls.append(" ".join(arguments))
@@ -32,6 +33,9 @@ class Systemctl:
             assert (self.paths.units / "qsc-rollback.service").exists(), "reloaded before the files were there"
         if arguments[0] == "enable":
             self.up.add(arguments[-1])
+        if arguments[:2] == ("show", "--property=Id,NeedDaemonReload"):
+            answers = [f"Id={name}\nNeedDaemonReload={'yes' if name in self.stale else 'no'}" for name in arguments[2:]]
+            return "\n\n".join(answers) + "\n"
         if arguments[0] == "show":
             state = "active" if arguments[1] in self.up else "inactive"
             enabled = "enabled" if arguments[1] in self.up else "disabled"
@@ -78,6 +82,20 @@ def test_a_guard_that_was_stopped_is_started_again(paths: Paths, systemctl: Syst
     systemctl.up.discard("qsc-watchdog.timer")
     assert units.install(TEXTS, paths)[1] == ["qsc-watchdog.timer started", "qsc-watchdog.timer enabled"]
     assert "qsc-watchdog.timer" in systemctl.up
+
+
+def test_what_differs_is_what_an_installation_does(paths: Paths, systemctl: Systemctl) -> None:
+    differ = units.differ(TEXTS, paths)
+    changes, guards = units.install(TEXTS, paths)
+    assert differ == [*(f"unit {change.path}" for change in changes), *guards]
+    assert units.differ(TEXTS, paths) == []
+
+
+def test_a_reload_that_was_left_out_is_a_difference(paths: Paths, systemctl: Systemctl) -> None:
+    """An installation that was cut off between the files and the reload leaves nothing else to be seen."""
+    units.install(TEXTS, paths)
+    systemctl.stale = {"qsc-rollback.service"}
+    assert units.differ(TEXTS, paths) == ["qsc-rollback.service reloaded"]
 
 
 def test_planning_writes_nothing(paths: Paths) -> None:

@@ -18,7 +18,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "tools")]
 import counting  # noqa: E402
 import molecule_all  # noqa: E402
 import run as runner  # noqa: E402
-from phases import Phase, all_phases  # noqa: E402
+from phases import ALONE, Phase, all_phases  # noqa: E402
 
 CLOSING = re.compile(r"\d+ passed, \d+ failed, \d+ skipped")
 
@@ -63,6 +63,19 @@ def test_all_green(run: t.Callable[..., tuple[int, str]]) -> None:
     )
     assert (code, closing(output)) == (0, "4 passed, 0 failed, 0 skipped")
     assert "Total time: " in output.rstrip("\n").splitlines()[-2]
+
+
+def test_what_needs_all_processors_ends_before_the_lanes_begin(run: t.Callable[..., tuple[int, str]]) -> None:
+    green = "print('1 passed, 0 failed, 0 skipped')"
+    _code, output = run(
+        program("b", green, lane="hosts"),
+        program("a", f"import time; time.sleep(0.3); {green}", lane=ALONE),
+        program("c", green, lane="beside"),
+    )
+    told = re.findall(r"\] (\w) \| (BEGIN|END)", output)
+    assert told[:2] == [("a", "BEGIN"), ("a", "END")]
+    assert {name for name, _word in told[2:4]} <= {"b", "c"}
+    assert len(told) == 6
 
 
 def test_a_failed_phase_does_not_stop_the_next_one(run: t.Callable[..., tuple[int, str]]) -> None:
@@ -158,7 +171,7 @@ def test_the_last_closing_line_counts_and_names_are_matched() -> None:
 
 def test_every_phase_of_make_test_is_there() -> None:
     names = [phase.name for phase in all_phases(full=False) if not phase.full_only]
-    assert names == ["lint", "unit", "integration", "awx", "sanity", "defects", "hosts", "molecule"]
+    assert names == ["lint", "unit", "integration", "awx", "sanity", "hosts", "defects", "molecule"]
 
 
 def test_only_slow_cases_are_left_out_of_the_fast_form() -> None:

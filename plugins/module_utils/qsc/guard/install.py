@@ -7,94 +7,45 @@
 from __future__ import annotations
 
 import compileall
-import json
 import os
 import shutil
 import stat
 from pathlib import Path
 
-from .. import agent, freeze
-from ..errors import BadInput, QscError, Refused
-from ..files import fsync_folder, read_bounded, remove, write_atomic
+from .. import agent
+from ..errors import QscError, Refused
+from ..files import fsync_folder, remove, write_atomic
 from ..ledger import Ledger
 from ..record import load
-from ..settings import OPERATOR_KEYS, Paths, Settings
+from ..settings import Paths, Settings
 from ..steps import reached
-from . import drill
-
-
-def plan(settings: Settings, password: str | None, paths: Paths) -> list[str]:
-    """What an installation would change, as sentences; empty when nothing. The password is compared, never shown.
-
-    Without a password (None) the one that is there is kept. Raises BadInput.
-    """
-    if password is not None and ("\n" in password or "\0" in password):
-        raise BadInput("the Redis password contains a line end", remedy="Give a password of one line.")
-    freeze.check_zones(settings.freeze_windows)
-    _check_in_flight(settings, paths)
-    changes = []
-    wanted, found = agent.digest(), agent.installed_digest(paths)
-    if wanted != found:
-        changes.append(f"agent {found or 'none'} -> {wanted}")
-    elif not _intact(paths.agent_root / wanted):
-        changes.append(f"agent {wanted} was changed by hand: repaired")
-    if _link_of(paths.command) != _command_target(paths):
-        changes.append(f"command {paths.command}")
-    if _content(paths.config) != _config_bytes(settings):
-        changes.append(f"settings {paths.config}")
-    if not _credential_kept(paths, password):
-        changes.append(f"credential {paths.password}")
-    changes.extend(f"folder {folder}" for folder in _folders(paths, settings) if not folder.is_dir())
-    changes.extend(f"folder {folder} was open to others: repaired" for folder in _open(paths, settings))
-    return changes
+from . import drill, installed
 
 
 def install(settings: Settings, password: str | None, paths: Paths) -> list[str]:
     """Install what differs and return it as sentences. Raises BadInput or OSError."""
-    changes = plan(settings, password, paths)
+    changes = installed.plan(settings, password, paths)
     if not changes:
         return []
-    for folder in (*_folders(paths, settings), paths.config.parent, paths.agent_root, paths.command.parent):
+    for folder in (*installed.folders(paths, settings), paths.config.parent, paths.agent_root, paths.command.parent):
         if not folder.is_dir():
             folder.mkdir(parents=True)
             folder.chmod(0o755)  # whatever the umask: the monitor's user must reach the code
-    for folder in _open(paths, settings):
+    for folder in installed.open_to_others(paths, settings):
         os.chown(folder, os.geteuid(), os.getegid())
         folder.chmod(0o755)
     # the credential first: an agent must never start with the settings of one Redis and the password of another
-    if not _credential_kept(paths, password):
+    if not installed.credential_kept(paths, password):
         reached("upgrade.credential")
-        write_atomic(paths.password, _wanted_password(paths, password), mode=0o600)
+        write_atomic(paths.password, installed.wanted_password(paths, password), mode=0o600)
     # code before settings: new code reads old settings by its defaults, old code may not know a new one
     _install_code(paths)
-    if _content(paths.config) != _config_bytes(settings):
+    if installed.content(paths.config) != installed.config_bytes(settings):
         reached("upgrade.settings")
-        write_atomic(paths.config, _config_bytes(settings))
-    if _link_of(paths.command) != _command_target(paths):
-        _link(paths.command, _command_target(paths))
+        write_atomic(paths.config, installed.config_bytes(settings))
+    if installed.link_of(paths.command) != installed.command_target(paths):
+        _link(paths.command, installed.command_target(paths))
     return changes
-
-
-def _check_in_flight(settings: Settings, paths: Paths) -> None:
-    """The guards of a run keep the settings it was started with; its code and its credential may be renewed, and what
-    tells only when and how far an operator goes on."""
-    try:
-        record = load(paths.record)
-        same = _read_by_guards(Settings.load(paths.config)) == _read_by_guards(settings)
-    except QscError:
-        return  # what is damaged is repaired
-    if record is not None and record.in_flight and not same:
-        raise Refused(
-            f"canary {record.id} is in flight ({record.model} at {100 * record.weight:g} %, {record.state}): "
-            "the settings of its guards cannot change now",
-            remedy="Use the settings it was started with, or end that run first: "
-            f"/usr/local/bin/qsc rollback --id {record.id}",
-        )
-
-
-def _read_by_guards(settings: Settings) -> str:
-    kept = {key: value for key, value in settings.to_dict().items() if key not in OPERATOR_KEYS}
-    return json.dumps(kept, sort_keys=True)
 
 
 def uninstall(paths: Paths, *, dry_run: bool = False) -> list[str]:
@@ -145,54 +96,6 @@ def _empty_dropin_folder(paths: Paths) -> list[Path]:
         return []
 
 
-def _folders(paths: Paths, settings: Settings) -> tuple[Path, ...]:
-    return (paths.state, paths.ledger.parent, paths.run, paths.dropin(settings.engine_unit).parent)
-
-
-def _open(paths: Paths, settings: Settings) -> list[Path]:
-    """Folders in which somebody else could put files in place of ours."""
-    ours = (*_folders(paths, settings), paths.config.parent, paths.agent_root)
-    return [
-        folder
-        for folder in ours
-        if folder.is_dir() and (folder.stat().st_uid != os.geteuid() or folder.stat().st_mode & 0o022)
-    ]
-
-
-def _config_bytes(settings: Settings) -> bytes:
-    return json.dumps(settings.to_dict(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return read_bounded(path)
-    except FileNotFoundError:
-        return None
-
-
-def _wanted_password(paths: Paths, password: str | None) -> bytes:
-    return (_content(paths.password) or b"") if password is None else password.encode()
-
-
-def _credential_kept(paths: Paths, password: str | None) -> bool:
-    found = _content(paths.password)
-    if found is None or found != _wanted_password(paths, password):
-        return False
-    status = paths.password.lstat()
-    return stat.S_IMODE(status.st_mode) == 0o600 and status.st_uid == os.geteuid()
-
-
-def _command_target(paths: Paths) -> str:
-    return os.path.relpath(paths.agent_root / "current" / "run.py", paths.command.parent)
-
-
-def _link_of(path: Path) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
 def _link(path: Path, target: str) -> None:
     """Make ``path`` a link to ``target`` by one rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -202,14 +105,10 @@ def _link(path: Path, target: str) -> None:
     fsync_folder(path.parent)
 
 
-def _intact(folder: Path) -> bool:
-    return all(_content(folder / name) == data for name, data in agent.sources().items())
-
-
 def _install_code(paths: Paths) -> None:
     wanted = agent.digest()
     folder = paths.agent_root / wanted
-    if not _intact(folder):
+    if agent.digest_in(folder) != wanted:
         reached("upgrade.code")
         fresh = paths.agent_root / f".new-{os.getpid()}"
         shutil.rmtree(fresh, ignore_errors=True)

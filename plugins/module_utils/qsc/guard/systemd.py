@@ -124,6 +124,13 @@ def show(unit: str) -> UnitFacts:
     raise SystemdError(f"systemd says nothing of {unit}")
 
 
+def stale(units: t.Sequence[str]) -> list[str]:
+    """Those whose files systemd has not read again since they were changed. Raises SystemdError."""
+    answer = _retried("show", "--property=Id,NeedDaemonReload", *units) if units else ""
+    blocks = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in answer.split("\n\n"))
+    return [block.get("Id", "a unit") for block in blocks if block.get("NeedDaemonReload") == "yes"]
+
+
 def _facts(unit: str, answer: t.Mapping[str, str]) -> UnitFacts:
     started = re.fullmatch(r"@(\d+)", answer.get("ActiveEnterTimestamp", ""))
     return UnitFacts(

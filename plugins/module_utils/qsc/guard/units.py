@@ -70,6 +70,13 @@ def guards_down() -> list[str]:
     return down
 
 
+def differ(units: t.Mapping[str, str], paths: Paths) -> list[str]:
+    """What ``install`` would do, as sentences; also the reload that one which was cut off has left out."""
+    files = [f"unit {change.path}" for change in plan(units, paths)]
+    stale = systemd.stale([name for name in units if name != TMPFILES])
+    return [*files, *(f"{unit} reloaded" for unit in stale), *guards_down()]
+
+
 def install(units: t.Mapping[str, str], paths: Paths) -> tuple[list[Change], list[str]]:
     """Write what differs, reload, enable and start the guards; returns the changed files and the guards' changes.
 
