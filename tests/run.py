@@ -8,8 +8,8 @@
     tests/run.py --only unit,hosts    some phases
     tests/run.py --list               the phases
 
-Every phase runs, also when another one fails. What keeps all processors busy runs first and alone; then two lanes run
-side by side, one on test hosts, one beside them. The whole output of a phase is in build/test/PHASE.log.
+Every phase runs, also when another one fails. Two lanes run side by side: first what keeps a processor busy each, then
+one on test hosts and one beside them. The whole output of a phase is in build/test/PHASE.log.
 Exit code: 0 only when something ran and all of it passed.
 """
 
@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "tools"))
 
 from counting import Counts, from_junit, from_output
-from phases import ALONE, RESULTS, ROOT, Phase, all_phases
+from phases import EARLY, RESULTS, ROOT, Phase, all_phases
 
 
 @dataclass
@@ -151,8 +151,8 @@ def stages(phases: list[Phase]) -> list[list[list[Phase]]]:
     lanes: dict[str, list[Phase]] = {}
     for phase in phases:
         lanes.setdefault(phase.lane, []).append(phase)
-    alone = lanes.pop(ALONE, [])
-    return [stage for stage in ([alone] if alone else [], list(lanes.values())) if stage]
+    early = [lanes.pop(name) for name in EARLY if name in lanes]
+    return [stage for stage in (early, list(lanes.values())) if stage]
 
 
 def end_group(process: subprocess.Popen[str]) -> None:

@@ -21,9 +21,8 @@ options:
     default: ""
   agent_digest:
     description:
-      - The digest of the agent that the host has to run, P(qsc.canary.agent_digest#lookup) of the controller. With another
-        one on the host no canary is started or raised.
-      - Empty, any agent that is installed will do.
+      - The digest of the agent that the host has to run, P(qsc.canary.agent_digest#lookup) of the controller.
+      - With another one on the host, or without this option, no canary is started or raised. A rollback does not ask.
     type: str
     default: ""
 """

@@ -10,7 +10,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .qsc import agent
 from .qsc.guard import rollback as _rollback
 from .qsc.guard.host import Host
 from .qsc.ledger import acting_user
@@ -31,8 +30,7 @@ def make_host(module: AnsibleModule) -> Host:
     given = module.params.get("settings")
     settings = Settings.from_dict(given) if given is not None else Settings.load(paths.config)
     # A module carries what it imports, not the whole package: only the controller can tell what the host should run.
-    wanted = module.params["agent_digest"] or agent.installed_digest(paths)
-    return Host(settings=settings, paths=paths, actor=_actor(module), agent_digest=wanted)
+    return Host(settings=settings, paths=paths, actor=_actor(module), agent_digest=module.params["agent_digest"])
 
 
 def _actor(module: AnsibleModule) -> str:

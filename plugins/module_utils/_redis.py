@@ -67,7 +67,8 @@ def open_stream(module: AnsibleModule) -> StreamReader:
 def require_redis(module: AnsibleModule) -> None:
     """Leave, naming the package and the remedy, when this Python has no library to reach Redis with."""
     libraries = ("redis",) if module.params["tls"] else ("hiredis", "redis")
-    if not any(importlib.util.find_spec(name) for name in libraries):  # importing it takes longer than most tasks
+    found = (importlib.util.find_spec(name) for name in libraries)  # importing it takes longer than most tasks
+    if not any(spec is not None and spec.origin is not None for spec in found):
         module.fail_json(msg=f"{missing_required_lib('redis')} {MISSING_LIBRARY_REMEDY} for {sys.executable}.")
 
 

@@ -37,11 +37,11 @@ options:
     type: str
     required: true
   user:
-    description: A user of the host that has to be there.
+    description: A user that has to be there, without a shell and a home.
     type: str
     default: ""
   libraries:
-    description: Python libraries that have to be there.
+    description: Libraries that the host's own Python, C(/usr/bin/python3), has to have.
     type: list
     elements: str
     default: []
@@ -77,7 +77,9 @@ changes:
 """
 
 import importlib.util
+import os
 import pwd
+import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -88,6 +90,10 @@ from ansible_collections.qsc.canary.plugins.module_utils.qsc.freeze import check
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import installed, systemd, units
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
 
+HOST_PYTHON = "/usr/bin/python3"
+NOBODY = ("/usr/sbin/nologin", "/nonexistent")
+"""Shell and home of the monitor's user, as the role makes it."""
+
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     """Compare, and change nothing."""
@@ -95,7 +101,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
     given, paths = module.params, Paths()
     settings = Settings.from_dict(given["settings"])
-    changes = [f"library {name}" for name in given["libraries"] if importlib.util.find_spec(name) is None]
+    changes = [f"library {name}" for name in given["libraries"] if not _can_import(name)]
     try:
         check_zones(settings.freeze_windows)
     except BadInput as error:
@@ -108,12 +114,20 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     return {"changed": False, "current": not changes, "changes": changes}
 
 
+def _can_import(name: str) -> bool:
+    """Whether the Python of the units has a library; a folder that was left of one has no origin."""
+    if os.path.realpath(sys.executable) != os.path.realpath(HOST_PYTHON):
+        return False
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None
+
+
 def _is_there(user: str) -> bool:
     try:
-        pwd.getpwnam(user)
+        found = pwd.getpwnam(user)
     except KeyError:
         return False
-    return True
+    return (found.pw_shell, found.pw_dir) == NOBODY
 
 
 def main() -> t.NoReturn:

@@ -124,6 +124,7 @@ EXAMPLES = r"""
     state: armed
     model: patchtst
     baseline_path: /etc/quantum/model_weights.json
+    agent_digest: "{{ lookup('qsc.canary.agent_digest') }}"
   check_mode: true
 
 - name: Restore the baseline

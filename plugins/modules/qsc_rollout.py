@@ -69,6 +69,7 @@ EXAMPLES = r"""
 - name: What comes next on this host?
   qsc.canary.qsc_rollout:
     state: decided
+    agent_digest: "{{ lookup('qsc.canary.agent_digest') }}"
   register: next_step
 
 - name: Take no further step

@@ -335,11 +335,13 @@ def answering(*answers):
         (b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "", None),
         (b"-LOADING Redis is loading the dataset in memory\r\n", "loading the dataset", True),
         (b"-NOAUTH Authentication required.\r\n", "refuses the login", False),
+        (b"-ERR max number of clients reached\r\n", "max number of clients", True),
         (b"-ERR nobody knows\r\n", "nobody knows", False),
     ],
 )
 def test_what_answers_is_no_redis_or_does_not_want_to(answer, says, transient):
-    greetings = 3 if answer.startswith(b"-ERR") else 0  # redis-py introduces itself, and takes a no for an answer
+    # redis-py introduces itself, and takes a no for an answer
+    greetings = 3 if answer.startswith(b"-ERR nobody") else 0
     with answering(*[answer] * (1 + greetings)) as port:
         stream = StreamReader(Connection.from_dict({"login_port": port, "timeout_s": 2.0}), STREAM)
         with stream, pytest.raises(TelemetryError) as caught:
@@ -347,6 +349,40 @@ def test_what_answers_is_no_redis_or_does_not_want_to(answer, says, transient):
     assert says in caught.value.message
     if transient is not None:
         assert caught.value.transient is transient
+
+
+def test_a_server_that_is_full_is_not_taken_for_one_that_denies():
+    with answering(b"-ERR max number of clients reached\r\n") as port:
+        connection = Connection.from_dict({"login_port": port, "login_password": "pw"})
+        with StreamReader(connection, STREAM) as stream, pytest.raises(TelemetryError) as caught:
+            stream.info()
+    assert "cannot be reached" in caught.value.message
+    assert caught.value.transient
+
+
+def test_a_database_that_is_refused_is_never_another_one(start_redis):
+    """Who goes on after the refusal must not be answered by the default database."""
+    server = start_redis(config={"databases": "1"})
+    publish(server.client(), 3, start_ms=1000)
+    with reader(server, db=3) as stream:
+        for _time in range(2):
+            with pytest.raises(TelemetryError, match="out of range"):
+                stream.info()
+
+
+@pytest.mark.parametrize("each_wire", ["hiredis"], indirect=True)  # redis-py notices before its next question
+def test_answers_that_nobody_asked_for_end_the_connection():
+    with answering(b"+OK\r\n+OK\r\n") as port:
+        stream = StreamReader(Connection.from_dict({"login_port": port}), STREAM)
+        with stream, pytest.raises(TelemetryError, match="more answers than questions"):
+            stream.info()
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 300, "no such host", ""])
+def test_a_name_that_can_be_no_host_is_an_error(name):
+    nowhere = StreamReader(Connection.from_dict({"login_host": name, "login_port": 1}), STREAM)
+    with nowhere as stream, pytest.raises(TelemetryError, match="cannot be reached"):
+        stream.info()
 
 
 def test_a_reply_that_trickles_ends_with_the_budget():

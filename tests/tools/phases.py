@@ -18,9 +18,8 @@ PYTHON = str(ROOT / ".venv" / "bin" / "python")
 class Phase:
     """One phase.
 
-    lane: phases of one lane run one after the other. Those of ``ALONE`` keep all processors busy and run first; the
-    other lanes run side by side.  missing: what there should be to run and is not: always a failure.  command: empty
-    when nothing at all is there.
+    lane: phases of one lane run one after the other, lanes run side by side, those of ``EARLY`` before the others.
+    missing: what there should be to run and is not: always a failure.  command: empty when nothing at all is there.
     junit: where pytest writes its report; None for programs that end with `N passed, N failed, N skipped`.
     """
 
@@ -33,8 +32,9 @@ class Phase:
     full_only: bool = False
 
 
-ALONE, BESIDE, ON_HOSTS = "alone", "beside", "hosts"
-WORKERS = 2
+UNIT, CHECKS, BESIDE, ON_HOSTS = "unit", "checks", "beside", "hosts"
+EARLY = (UNIT, CHECKS)
+"""The lanes that end before the others begin: each keeps a processor busy, and test hosts need more than is left."""
 HOSTS = 3
 """Test hosts side by side, each with a worker of its own: a play also waits."""
 
@@ -71,12 +71,12 @@ def all_phases(*, full: bool) -> list[Phase]:
     if not any((ROOT / "molecule").glob("*/molecule.yml")):
         molecule = replace(molecule, command=(), missing="there is no molecule scenario")
     return [
-        _program("lint", ALONE, "tests/tools/lint.py", 900),
-        _pytest("unit", ALONE, ["tests/unit", "tests/property"], 2400, full=full, each_test=False, workers=WORKERS),
-        _pytest("integration", ALONE, ["tests/integration"], 1200, full=full, each_test=False, workers=WORKERS),
-        _pytest("awx", ALONE, ["tests/awx"], 900, full=full, each_test=False, workers=WORKERS),
-        _program("sanity", ALONE, "tests/tools/sanity.py", 900),
-        _program("pythons", ALONE, "tests/tools/pythons.py", 1800, full_only=True),
+        _program("lint", CHECKS, "tests/tools/lint.py", 900),
+        _pytest("unit", UNIT, ["tests/unit", "tests/property"], 2400, full=full, each_test=False),
+        _pytest("integration", CHECKS, ["tests/integration"], 1200, full=full, each_test=False),
+        _pytest("awx", CHECKS, ["tests/awx"], 900, full=full, each_test=False),
+        _program("sanity", CHECKS, "tests/tools/sanity.py", 900),
+        _program("pythons", CHECKS, "tests/tools/pythons.py", 1800, full_only=True),
         # the quick cases of the matrix; the full form runs all of it as a phase of its own
         _pytest(
             "hosts",

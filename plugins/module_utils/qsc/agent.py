@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 from .errors import QscError
+from .files import read_bounded
 from .settings import Paths
 
 FILES = (
@@ -155,9 +156,10 @@ def digest() -> str:
 
 def digest_in(folder: Path) -> str:
     """The same of the code that stands in a folder of the host, "" where a file of it is missing or cannot be read."""
+    names = ("run.py", *(f"qsc/{name}" for name in FILES))
     try:
-        return _digest({name: (folder / name).read_bytes() for name in ("run.py", *(f"qsc/{name}" for name in FILES))})
-    except OSError:
+        return _digest({name: read_bounded(folder / name) for name in names})  # never through a link, or from a fifo
+    except (OSError, QscError):
         return ""
 
 

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import pwd
+import sys
 import typing as t
 from pathlib import Path
 
@@ -60,7 +61,11 @@ def run(
         monkeypatch.setattr(owner, "Paths", lambda: machine.paths)
     monkeypatch.delenv("SUDO_USER", raising=False)
 
+    monkeypatch.setattr(qsc_agent_info, "HOST_PYTHON", sys.executable)
+
     def call(name: str, *, check: bool = False, diff: bool = False, **values: t.Any) -> Result:
+        if name in ("qsc_canary", "qsc_rollout", "qsc_canary_info"):
+            values.setdefault("agent_digest", DIGEST)
         module = importlib.import_module(f"ansible_collections.qsc.canary.plugins.modules.{name}")
         given = {**values, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
         with arguments(given), pytest.raises(SystemExit):
@@ -513,7 +518,7 @@ def test_agent_refused(run: Run, machine: Machine, values: dict[str, t.Any], wor
 def test_agent_info(run: Run, machine: Machine) -> None:
     """What the installation would do, without its code; nothing once it has been done."""
     values = {"settings": settings(machine), "redis_password": SECRET}
-    asked = {**values, "agent_digest": agent.digest(), "libraries": ["json"], "user": "root"}
+    asked = {**values, "agent_digest": agent.digest(), "libraries": ["json"], "user": "nobody"}
     before = machine.files()
     found = run("qsc_agent_info", **asked)
     assert machine.files() == before
@@ -527,6 +532,7 @@ def test_agent_info(run: Run, machine: Machine) -> None:
         ({"redis_password": "another"}, f"credential {machine.paths.password}"),
         ({"libraries": ["json", "nosuchlibrary"]}, "library nosuchlibrary"),
         ({"user": "nosuchuser"}, "user nosuchuser"),
+        ({"user": "root"}, "user root"),
         ({"units": {"qsc-watchdog.timer": "[Timer]\n"}}, f"unit {machine.paths.units / 'qsc-watchdog.timer'}"),
     ):
         differs = run("qsc_agent_info", **{**asked, **other})

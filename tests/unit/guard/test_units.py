@@ -25,7 +25,7 @@ class Systemctl:
         self.paths = paths
         self.calls: list[str] = []
         self.up: set[str] = set()
-        self.stale: set[str] = set()
+        self.stale: dict[str, str] = {}
 
     def __call__(self, *arguments: str, **_options: float) -> str:
         self.calls.append(" ".join(arguments))
@@ -33,9 +33,9 @@ class Systemctl:
             assert (self.paths.units / "qsc-rollback.service").exists(), "reloaded before the files were there"
         if arguments[0] == "enable":
             self.up.add(arguments[-1])
-        if arguments[:2] == ("show", "--property=Id,NeedDaemonReload"):
-            answers = [f"Id={name}\nNeedDaemonReload={'yes' if name in self.stale else 'no'}" for name in arguments[2:]]
-            return "\n\n".join(answers) + "\n"
+        if arguments[:2] == ("show", "--property=Id,LoadState,NeedDaemonReload"):
+            loaded = "LoadState=loaded\nNeedDaemonReload="
+            return "\n\n".join(f"Id={name}\n{self.stale.get(name, loaded + 'no')}\n" for name in arguments[2:])
         if arguments[0] == "show":
             state = "active" if arguments[1] in self.up else "inactive"
             enabled = "enabled" if arguments[1] in self.up else "disabled"
@@ -91,10 +91,15 @@ def test_what_differs_is_what_an_installation_does(paths: Paths, systemctl: Syst
     assert units.differ(TEXTS, paths) == []
 
 
-def test_a_reload_that_was_left_out_is_a_difference(paths: Paths, systemctl: Systemctl) -> None:
-    """An installation that was cut off between the files and the reload leaves nothing else to be seen."""
+@pytest.mark.parametrize(
+    "said",
+    ["LoadState=loaded\nNeedDaemonReload=yes", "LoadState=not-found\nNeedDaemonReload=no", "LoadState=loaded", ""],
+)
+def test_a_reload_that_was_left_out_is_a_difference(paths: Paths, systemctl: Systemctl, said: str) -> None:
+    """An installation that was cut off between the files and the reload leaves nothing else to be seen; and what
+    systemd does not say is no proof of the contrary."""
     units.install(TEXTS, paths)
-    systemctl.stale = {"qsc-rollback.service"}
+    systemctl.stale = {"qsc-rollback.service": said}
     assert units.differ(TEXTS, paths) == ["qsc-rollback.service reloaded"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import os
 import types
 import typing as t
 from pathlib import Path
@@ -119,10 +120,28 @@ def test_another_agent_on_the_host_starts_nothing(host: Host, wanted: str | None
 def test_no_agent_at_all_is_never_enough(host: Host) -> None:
     (host.paths.agent_root / "current").unlink()
     with pytest.raises(Refused, match="the agent on this host is missing"):
-        activation.check_guards(dataclasses.replace(host, agent_digest=""))
+        activation.check_guards(dataclasses.replace(host, agent_digest="0123"))
 
 
-def test_a_module_that_is_told_none_takes_the_one_that_is_there(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "installed_digest", lambda _paths: "0123")
-    assert make_host(_Module("")).wanted_agent == "0123"
+def test_a_module_that_is_told_none_starts_nothing(host: Host) -> None:
     assert make_host(_Module("4567")).wanted_agent == "4567"
+    untold = dataclasses.replace(host, agent_digest=make_host(_Module("")).agent_digest)
+    with pytest.raises(Refused, match="was not told") as refused:
+        activation.check_guards(untold)
+    assert "lookup('qsc.canary.agent_digest')" in refused.value.remedy
+
+
+def test_code_that_is_a_link_or_no_file_is_not_intact(tmp_path: Path) -> None:
+    """Root's guards run it, and somebody else might write what a link leads to."""
+    for name, data in agent.sources().items():
+        path = tmp_path / "agent" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    assert agent.digest_in(tmp_path / "agent") == agent.digest()
+    one = tmp_path / "agent" / "qsc" / "verdict.py"
+    one.rename(tmp_path / "elsewhere.py")
+    one.symlink_to(tmp_path / "elsewhere.py")
+    assert agent.digest_in(tmp_path / "agent") == ""
+    one.unlink()
+    os.mkfifo(one)
+    assert agent.digest_in(tmp_path / "agent") == ""

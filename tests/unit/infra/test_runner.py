@@ -18,7 +18,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "tools")]
 import counting  # noqa: E402
 import molecule_all  # noqa: E402
 import run as runner  # noqa: E402
-from phases import ALONE, Phase, all_phases  # noqa: E402
+from phases import EARLY, Phase, all_phases  # noqa: E402
 
 CLOSING = re.compile(r"\d+ passed, \d+ failed, \d+ skipped")
 
@@ -65,11 +65,11 @@ def test_all_green(run: t.Callable[..., tuple[int, str]]) -> None:
     assert "Total time: " in output.rstrip("\n").splitlines()[-2]
 
 
-def test_what_needs_all_processors_ends_before_the_lanes_begin(run: t.Callable[..., tuple[int, str]]) -> None:
+def test_what_is_early_ends_before_the_other_lanes_begin(run: t.Callable[..., tuple[int, str]]) -> None:
     green = "print('1 passed, 0 failed, 0 skipped')"
     _code, output = run(
         program("b", green, lane="hosts"),
-        program("a", f"import time; time.sleep(0.3); {green}", lane=ALONE),
+        program("a", f"import time; time.sleep(0.3); {green}", lane=EARLY[0]),
         program("c", green, lane="beside"),
     )
     told = re.findall(r"\] (\w) \| (BEGIN|END)", output)

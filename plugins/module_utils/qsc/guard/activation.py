@@ -225,9 +225,14 @@ def frozen_line(found: freeze.Frozen) -> str:
 def check_guards(host: Host) -> None:
     """The guards that must be up before anything is armed. Raises Refused."""
     installed, wanted = agent.installed_digest(host.paths), host.wanted_agent
-    if not installed or installed != wanted:
+    if not wanted:
         raise Refused(
-            f"the agent on this host is {installed or 'missing'}, this collection carries {wanted or 'one'}",
+            "which agent this host has to run was not told",
+            remedy="Give agent_digest: \"{{ lookup('qsc.canary.agent_digest') }}\"",
+        )
+    if installed != wanted:
+        raise Refused(
+            f"the agent on this host is {installed or 'missing'}, this collection carries {wanted}",
             remedy="Install it: ansible-playbook playbooks/install.yml",
         )
     guards = host.guards

@@ -45,7 +45,7 @@ class Host:
 
     @property
     def wanted_agent(self) -> str:
-        """The digest of the agent that belongs to who acts here: as told, else of this very code."""
+        """The digest of the agent that belongs to who acts here: as told, "" where nobody did; else of this code."""
         if self.agent_digest is not None:
             return self.agent_digest
         from .. import agent  # here: the guards never ask

@@ -125,10 +125,13 @@ def show(unit: str) -> UnitFacts:
 
 
 def stale(units: t.Sequence[str]) -> list[str]:
-    """Those whose files systemd has not read again since they were changed. Raises SystemdError."""
-    answer = _retried("show", "--property=Id,NeedDaemonReload", *units) if units else ""
-    blocks = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in answer.split("\n\n"))
-    return [block.get("Id", "a unit") for block in blocks if block.get("NeedDaemonReload") == "yes"]
+    """Those of which systemd does not say that it has read their files as they are. Raises SystemdError."""
+    if not units:
+        return []
+    answer = _retried("show", "--property=Id,LoadState,NeedDaemonReload", *units)
+    blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in answer.split("\n\n")]
+    good = {one.get("Id") for one in blocks if (one.get("LoadState"), one.get("NeedDaemonReload")) == ("loaded", "no")}
+    return [unit for unit in units if unit not in good]
 
 
 def _facts(unit: str, answer: t.Mapping[str, str]) -> UnitFacts:

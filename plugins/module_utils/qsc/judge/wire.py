@@ -101,6 +101,10 @@ def wire_to(connection: Connection, meter: Meter) -> Wire:
         raise TelemetryError(MISSING_LIBRARY, remedy=MISSING_LIBRARY_REMEDY) from error
 
 
+_NOT_NOW = ("LOADING", "READONLY", "ERR max number of clients reached")
+"""What a server says that starts, was demoted, or serves too many."""
+
+
 def _is_denied(text: str) -> bool:
     return any(word in text for word in ("NOAUTH", "WRONGPASS", "invalid username-password", "invalid password"))
 
@@ -125,7 +129,7 @@ class _Hiredis:
     def call(self, *command: t.Any) -> t.Any:
         try:
             if self._socket is None:
-                self._connect()
+                self._connected()
             reply = self._ask(*command)
         except (WireError, TooMuch, Denied):
             self.close()
@@ -133,7 +137,7 @@ class _Hiredis:
         except socket.timeout as error:
             self.close()
             raise TimedOut(str(error)) from error
-        except (OSError, self._library.HiredisError) as error:
+        except (OSError, ValueError, self._library.HiredisError) as error:  # ValueError: a name that can be none
             self.close()  # what was read of a reply is worth nothing
             raise WireError(getattr(error, "strerror", None) or str(error)) from error
         if isinstance(reply, self._library.ReplyError):
@@ -141,12 +145,19 @@ class _Hiredis:
         return reply
 
     def _refusal(self, text: str) -> Exception:
-        if _is_denied(text):
-            return Denied(text)
-        if text.startswith(("LOADING", "READONLY")):  # a server that starts, or was demoted: another try may do
+        """What an error reply means; a server that cannot now may the next time."""
+        if text.startswith(_NOT_NOW):
             self.close()
             return WireError(text)
-        return Answered(text)
+        return (Denied if _is_denied(text) else Answered)(text)
+
+    def _connected(self) -> None:
+        """A connection that is logged in and on its database, or none: the next call must not go on with half of it."""
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
 
     def _connect(self) -> None:
         connection = self._connection
@@ -171,8 +182,8 @@ class _Hiredis:
         self._meter.begin()
         reply = self._ask(*command)
         if isinstance(reply, self._library.ReplyError):
-            text = str(reply)
-            raise Denied(text) if command[0] == "AUTH" else self._refusal(text)
+            found = self._refusal(str(reply))
+            raise Denied(str(reply)) if command[0] == "AUTH" and isinstance(found, Answered) else found
 
     def _ask(self, *command: t.Any) -> t.Any:
         assert self._socket is not None
@@ -180,6 +191,8 @@ class _Hiredis:
         while True:
             reply = self._reader.gets()
             if reply is not False:  # in RESP2 only what is not there yet is False
+                if self._reader.gets() is not False:
+                    raise WireError("more answers than questions came")  # the next one would be taken for another's
                 return reply
             data = self._socket.recv(_CHUNK)
             if not data:
