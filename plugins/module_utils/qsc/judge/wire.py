@@ -186,15 +186,17 @@ class _Hiredis:
             raise Denied(str(reply)) if command[0] == "AUTH" and isinstance(found, Answered) else found
 
     def _ask(self, *command: t.Any) -> t.Any:
-        assert self._socket is not None
-        self._socket.sendall(_packed(command))
+        connected = self._socket
+        if connected is None:
+            raise WireError("there is no connection")
+        connected.sendall(_packed(command))
         while True:
             reply = self._reader.gets()
             if reply is not False:  # in RESP2 only what is not there yet is False
                 if self._reader.gets() is not False:
                     raise WireError("more answers than questions came")  # the next one would be taken for another's
                 return reply
-            data = self._socket.recv(_CHUNK)
+            data = connected.recv(_CHUNK)
             if not data:
                 raise WireError("the server closed the connection")
             self._meter.take(len(data))
