@@ -8,8 +8,8 @@
     tests/run.py --only unit,hosts    some phases
     tests/run.py --list               the phases
 
-Every phase runs, also when another one fails. Two lanes run side by side: first what keeps a processor busy each, then
-one on test hosts and one beside them. The whole output of a phase is in build/test/PHASE.log.
+Every phase runs, also when another one fails. Two lanes run side by side, each of which keeps a processor busy; then
+come the tests on hosts. The whole output of a phase is in build/test/PHASE.log.
 Exit code: 0 only when something ran and all of it passed.
 """
 

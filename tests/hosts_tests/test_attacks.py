@@ -103,6 +103,7 @@ def test_a_fifo_in_place_of_the_weights_file_is_set_aside_by_the_unit(active: Ho
     assert host.output(f"stat -c '%F' {WEIGHTS}.{now['id']}.changed") == "fifo"
 
 
+@pytest.mark.slow
 def test_a_weights_file_on_an_unsafe_way_is_refused_before_anything_happens(host: Host) -> None:
     host.run(f"install -d -m 0777 {FOLDER} {FOLDER}/conf")
     host.write(WEIGHTS, json.dumps(BASELINE))

@@ -43,6 +43,7 @@ def test_a_healthy_run_is_safe_and_still_watched(host: Host) -> None:
     assert f"-e acknowledge={canary}" in refused.flat()
 
 
+@pytest.mark.slow
 def test_a_safe_run_that_nobody_promotes_goes_back(host: Host) -> None:
     _activate(host, qsc_canary_hold_hours=4 / 3600)
     ended = await_state(host, "rolled_back", timeout=90)
@@ -79,6 +80,7 @@ def test_a_run_that_was_never_judged_is_not_safe(host: Host) -> None:
     assert not [entry for entry in entries(host, canary) if entry["action"] == "monitoring_completed"]
 
 
+@pytest.mark.slow
 def test_too_few_decisions_are_not_safe(host: Host) -> None:
     host.engine("mode", "silent", "when=canary", "after=1")
     canary = _activate(host, **PATIENT)

@@ -132,6 +132,7 @@ def test_a_model_that_always_comes_back_is_refused(host: Host) -> None:
     assert f"-e acknowledge={last}" in refused.flat()
 
 
+@pytest.mark.slow
 def test_with_refuse_a_changed_baseline_ends_the_run(host: Host) -> None:
     canary = activate(host, qsc_canary_baseline_drift="refuse")
     original = host.read(BASELINE_FILE)

@@ -151,6 +151,7 @@ def test_what_a_killed_play_has_paused_goes_on(hooked: Host) -> None:
     assert _ran(hooked)[-1][0] == "post_restart"
 
 
+@pytest.mark.slow
 def test_a_program_that_others_can_change_is_refused(hooked: Host) -> None:
     hooked.run(f"chmod 0777 {PAUSE}")
     before = fingerprint(hooked)

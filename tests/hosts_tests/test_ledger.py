@@ -114,6 +114,7 @@ ROTATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [how if how == "copytruncate" else pytest.param(how, marks=pytest.mark.slow) for how in ROTATIONS]
 )

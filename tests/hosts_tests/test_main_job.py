@@ -135,6 +135,7 @@ def test_a_healthy_canary_is_activated_proven_and_ended_by_the_logged_command(ho
     assert len([entry for entry in entries(host, now["id"]) if entry["action"] == "rollback_executed"]) == 1
 
 
+@pytest.mark.slow
 def test_a_changed_baseline_file_is_restored_and_kept_aside(host: Host) -> None:
     """The snapshot is of the REAL baseline: other weights than the documentation's example."""
     real = {"xgb": 0.4, "lgbm": 0.3, "nhits": 0.2, "patchtst": 0.1}

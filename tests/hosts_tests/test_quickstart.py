@@ -41,6 +41,7 @@ def _printed(output: str) -> list[int]:
     return [int(number) for number in re.findall(r"- check (\d+) at 20", output)]
 
 
+@pytest.mark.slow
 def test_without_a_terminal_nothing_is_changed(host: Host) -> None:
     before = fingerprint(host)
     alone = play("quickstart", host, **CALM)

@@ -21,6 +21,7 @@ def _activate(host: Host, **extra: object) -> tuple[str, str]:
     return str(record(host)["id"]), done.output
 
 
+@pytest.mark.slow
 def test_what_is_not_certain_is_held_watched_and_never_safe(host: Host) -> None:
     canary, output = _activate(host, qsc_canary_inconclusive="hold")
     assert "one observation is" in output  # the gate says what it learnt
@@ -66,6 +67,7 @@ def test_what_is_gross_ends_the_run_at_once(host: Host) -> None:
     assert "Action collapse" in ended["reason"]
 
 
+@pytest.mark.slow
 def test_an_extension_that_is_none_is_refused_before_anything_changes(host: Host) -> None:
     extra = {"qsc_canary_inconclusive": "extend", "qsc_canary_max_monitor_hours": 0.001}
     done = play("activate", host, model="patchtst", **{**SEQUENTIAL, **extra})
