@@ -37,7 +37,7 @@ RATE = 60
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 """Tests run side by side; each worker has hosts of its own."""
 
-# Durations are shortened by variables alone; everything else is the default of the collection.
+# Durations and the window are shortened by variables alone; everything else is the default of the collection.
 FAST: dict[str, t.Any] = {
     "qsc_canary_baseline_path": BASELINE_FILE,
     "qsc_canary_interval_seconds": 3,
@@ -48,6 +48,7 @@ FAST: dict[str, t.Any] = {
     "qsc_canary_limits": {"start_grace": 10},
     "qsc_canary_required_checks": 0.6,
     "qsc_canary_breaker_rollbacks": 0,
+    "qsc_canary_window_events": 400,  # at 60 a second the window of 2,000 would cost more than all else of a check
 }
 
 
