@@ -12,13 +12,13 @@ Must be kept in sync with plugins/doc_fragments/redis.py and plugins/doc_fragmen
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import typing as t
 from dataclasses import fields
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ._result import has_library
 from .qsc.errors import QscError
 from .qsc.judge.connection import Connection
 from .qsc.judge.rules import Limits
@@ -67,8 +67,7 @@ def open_stream(module: AnsibleModule) -> StreamReader:
 def require_redis(module: AnsibleModule) -> None:
     """Leave, naming the package and the remedy, when this Python has no library to reach Redis with."""
     libraries = ("redis",) if module.params["tls"] else ("hiredis", "redis")
-    found = (importlib.util.find_spec(name) for name in libraries)  # importing it takes longer than most tasks
-    if not any(spec is not None and spec.origin is not None for spec in found):
+    if not any(has_library(name) for name in libraries):
         module.fail_json(msg=f"{missing_required_lib('redis')} {MISSING_LIBRARY_REMEDY} for {sys.executable}.")
 
 

@@ -6,11 +6,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .qsc.errors import QscError
+
+
+def has_library(name: str) -> bool:
+    """Whether this Python has a library, without the time its import takes; a folder left of one has no origin."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None
 
 
 def run_module(module: AnsibleModule, action: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> t.NoReturn:

@@ -76,7 +76,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
 from ansible_collections.qsc.canary.plugins.module_utils.qsc import agent, command
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import Refused
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import install, installed, systemd, units
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.judge import published
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
@@ -91,9 +90,8 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     paths = Paths()
     if module.params["state"] == "absent":
         changes = install.uninstall(paths, dry_run=module.check_mode)
-    elif not systemd.booted():
-        raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
     else:
+        systemd.check_booted()
         settings, password = Settings.from_dict(module.params["settings"]), module.params["redis_password"]
         action = installed.plan if module.check_mode else install.install
         changes = action(settings, password, paths)

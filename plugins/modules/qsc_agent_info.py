@@ -76,7 +76,6 @@ changes:
   returned: success
 """
 
-import importlib.util
 import os
 import pwd
 import sys
@@ -84,8 +83,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qsc.canary.plugins.module_utils._result import run_module
-from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput, Refused
+from ansible_collections.qsc.canary.plugins.module_utils._result import has_library, run_module
+from ansible_collections.qsc.canary.plugins.module_utils.qsc.errors import BadInput
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.freeze import check_zones
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.guard import installed, systemd, units
 from ansible_collections.qsc.canary.plugins.module_utils.qsc.settings import Paths, Settings
@@ -97,8 +96,7 @@ NOBODY = ("/usr/sbin/nologin", "/nonexistent")
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     """Compare, and change nothing."""
-    if not systemd.booted():
-        raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
+    systemd.check_booted()
     given, paths = module.params, Paths()
     settings = Settings.from_dict(given["settings"])
     changes = [f"library {name}" for name in given["libraries"] if not _can_import(name)]
@@ -115,11 +113,8 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def _can_import(name: str) -> bool:
-    """Whether the Python of the units has a library; a folder that was left of one has no origin."""
-    if os.path.realpath(sys.executable) != os.path.realpath(HOST_PYTHON):
-        return False
-    spec = importlib.util.find_spec(name)
-    return spec is not None and spec.origin is not None
+    """Whether the Python of the units has a library; another one cannot tell."""
+    return os.path.realpath(sys.executable) == os.path.realpath(HOST_PYTHON) and has_library(name)
 
 
 def _is_there(user: str) -> bool:

@@ -62,8 +62,7 @@ class Plan:
 
 def preflight(host: Host, request: Request) -> Plan:
     """Everything that can be refused, refused; nothing changed. Raises BadInput or Refused."""
-    if not systemd.booted():
-        raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
+    systemd.check_booted()
     baseline_bytes = read_baseline(request)
     known = tuple((request.gate or {}).get("models") or ()) if request.gate else (request.model,)
     source = request.baseline_path or "baseline"

@@ -201,8 +201,7 @@ def run(real: Host) -> Report:
 
     Raises Refused where no drill can be held: no systemd, no agent, another drill, or a signal that ended this one.
     """
-    if not systemd.booted():
-        raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
+    systemd.check_booted()
     installed = agent.installed_digest(real.paths)
     if not installed:
         raise Refused("the agent is missing", remedy="Install it: ansible-playbook playbooks/install.yml")

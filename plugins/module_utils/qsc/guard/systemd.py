@@ -20,7 +20,7 @@ import typing as t
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import NotProven, SystemdError
+from ..errors import NotProven, Refused, SystemdError
 from ..files import read_bounded
 from ..verdict import printable
 
@@ -84,6 +84,17 @@ def booted() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
+def check_booted() -> None:
+    """Raises Refused on a host whose init is another one."""
+    if not booted():
+        raise Refused("this host was not booted with systemd", remedy="qsc.canary needs a host under systemd.")
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """The properties in an answer of ``systemctl show`` about one unit."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
 def systemctl(*arguments: str, timeout_s: float = 30.0) -> str:
     """Run systemctl and return its output. Raises SystemdError."""
     command = ["systemctl", "--no-ask-password", *arguments]
@@ -117,7 +128,7 @@ def show(unit: str) -> UnitFacts:
     """Ask systemd for a unit's facts, by key, and again while the answer is empty. Raises SystemdError."""
     arguments = ["show", unit, "--timestamp=unix", f"--property={','.join(_PROPERTIES)}"]
     for attempt in range(_TRIES):
-        answer = dict(line.split("=", 1) for line in _retried(*arguments).splitlines() if "=" in line)
+        answer = _pairs(_retried(*arguments))
         if answer.get("LoadState") and answer.get("ActiveState"):
             return _facts(unit, answer)
         time.sleep(0.1 * 2**attempt)
@@ -129,7 +140,7 @@ def stale(units: t.Sequence[str]) -> list[str]:
     if not units:
         return []
     answer = _retried("show", "--property=Id,LoadState,NeedDaemonReload", *units)
-    blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in answer.split("\n\n")]
+    blocks = [_pairs(block) for block in answer.split("\n\n")]
     good = {one.get("Id") for one in blocks if (one.get("LoadState"), one.get("NeedDaemonReload")) == ("loaded", "no")}
     return [unit for unit in units if unit not in good]
 
@@ -302,7 +313,7 @@ def downtime_s(unit: str) -> float:
     """s from the stop signal of the last restart to the moment the new process was ready. Raises SystemdError."""
     names = ("ActiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
     answer = _retried("show", unit, f"--property={','.join(names)}")
-    found = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+    found = _pairs(answer)
     stopped, ready = (_int(found.get(name)) for name in names)  # in microseconds; 0 when it never happened
     if not 0 < stopped <= ready:
         raise SystemdError(f"{unit} was not restarted, or is not up again")

@@ -129,7 +129,7 @@ class _Hiredis:
     def call(self, *command: t.Any) -> t.Any:
         try:
             if self._socket is None:
-                self._connected()
+                self._connect()
             reply = self._ask(*command)
         except (WireError, TooMuch, Denied):
             self.close()
@@ -150,14 +150,6 @@ class _Hiredis:
             self.close()
             return WireError(text)
         return (Denied if _is_denied(text) else Answered)(text)
-
-    def _connected(self) -> None:
-        """A connection that is logged in and on its database, or none: the next call must not go on with half of it."""
-        try:
-            self._connect()
-        except BaseException:
-            self.close()
-            raise
 
     def _connect(self) -> None:
         connection = self._connection
@@ -182,6 +174,7 @@ class _Hiredis:
         self._meter.begin()
         reply = self._ask(*command)
         if isinstance(reply, self._library.ReplyError):
+            self.close()  # or the next call would go on without the login, or on another database
             found = self._refusal(str(reply))
             raise Denied(str(reply)) if command[0] == "AUTH" and isinstance(found, Answered) else found
 
